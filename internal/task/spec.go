@@ -1,0 +1,162 @@
+package task
+
+import (
+	"time"
+)
+
+// Header is one HTTP header field as given.
+type Header struct {
+	Name  string `json:"n"`
+	Value string `json:"v"`
+}
+
+// Spec is what the submitter asked for. It never changes after acceptance;
+// the message and the record both carry it, so either can rebuild the other.
+type Spec struct {
+	ID          ID                `json:"id"`
+	Project     string            `json:"p"`
+	Endpoint    string            `json:"e"`
+	CreatedAt   time.Time         `json:"c"`
+	RunAt       time.Time         `json:"r,omitzero"`
+	ExpiresAt   time.Time         `json:"x,omitzero"`
+	Timeout     Duration          `json:"t,omitempty"` // 0: the endpoint's
+	Retry       *Retry            `json:"rt,omitempty"`
+	ResultTTL   Duration          `json:"rl,omitempty"` // 0: DefaultResultTTL
+	ContentType string            `json:"ct,omitempty"`
+	Headers     []Header          `json:"h,omitempty"`
+	Labels      map[string]string `json:"l,omitempty"`
+	TraceParent string            `json:"tp,omitempty"`
+	ParentID    ID                `json:"pa,omitempty"`
+	PayloadSize int               `json:"ps,omitempty"`
+	// IdempotentUntil is the end of the idempotency key's memory; the record
+	// lives at least as long, so that a repeat always finds its task.
+	IdempotentUntil time.Time `json:"iu,omitzero"`
+}
+
+// EndpointID is the identity of the task's endpoint.
+func (s *Spec) EndpointID() EndpointID { return MakeEndpointID(s.Project, s.Endpoint) }
+
+// Due is the first moment the task may run.
+func (s *Spec) Due() time.Time {
+	if s.RunAt.After(s.CreatedAt) {
+		return s.RunAt
+	}
+	return s.CreatedAt
+}
+
+// ExpiredAt reports whether no attempt may begin any more at now.
+func (s *Spec) ExpiredAt(now time.Time) bool {
+	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
+}
+
+// Envelope is what travels and what replay needs: the spec and the payload's
+// bytes, which nobody re-encodes.
+type Envelope struct {
+	Spec
+	Payload []byte
+}
+
+// Message is an envelope on its way to an attempt, with the fence that says
+// which attempt (transitions.md: "What is counted").
+type Message struct {
+	Envelope
+	// Gen and Seq fence the message against its record.
+	Gen, Seq int
+	// Used counts the attempts that count against max_attempts so far.
+	Used int
+	// Starts and Version are hints: the record's values when the message was
+	// published. They spare a read on the normal path; nothing relies on them.
+	Starts  int
+	Version int64
+	// Suspect is set when an earlier attempt may have reached the handler
+	// without its answer being known.
+	Suspect bool
+	// ETA is the earliest moment of delivery.
+	ETA time.Time
+	// Born is the generation's first due moment, from which max_age counts.
+	Born time.Time
+}
+
+// First makes the first message of a new task.
+func First(env Envelope, version int64) Message {
+	return Message{Envelope: env, Gen: 1, Seq: 1, Version: version, ETA: env.Due(), Born: env.Due()}
+}
+
+// Endpoint is a registered HTTP target with its policy.
+type Endpoint struct {
+	Project string            `json:"project"`
+	Name    string            `json:"name"`
+	URL     string            `json:"url"`
+	Method  string            `json:"method"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Timeout Duration          `json:"timeout"`
+	Retry   *Retry            `json:"retry,omitempty"`
+	Result  ResultPolicy      `json:"result"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	// SealedSecret is the signing secret, encrypted at rest.
+	SealedSecret []byte `json:"sealed_secret"`
+	Paused       bool   `json:"paused,omitempty"`
+	// Disabled says why the endpoint takes no deliveries (e.g. it answered
+	// 410), "" when it does. Its tasks are held.
+	Disabled  Reason    `json:"disabled,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ID is the identity of the endpoint's queue.
+func (e *Endpoint) ID() EndpointID { return MakeEndpointID(e.Project, e.Name) }
+
+// Deliverable reports whether attempts may begin.
+func (e *Endpoint) Deliverable() bool { return !e.Paused && e.Disabled == ReasonNone }
+
+// Policy is the retry policy for a task of this endpoint.
+func (e *Endpoint) Policy(s *Spec) Policy { return DefaultPolicy().With(e.Retry).With(s.Retry) }
+
+// TimeoutFor is the time limit of one attempt: the endpoint's value is both
+// the default and the maximum.
+func (e *Endpoint) TimeoutFor(s *Spec) time.Duration {
+	limit := e.Timeout.Std()
+	if limit <= 0 {
+		limit = DefaultTimeout
+	}
+	if t := s.Timeout.Std(); t > 0 && t < limit {
+		return t
+	}
+	return limit
+}
+
+// ResultPolicy says what is kept of a handler's answer.
+type ResultPolicy struct {
+	MaxBytes    int      `json:"max_bytes"`
+	KeepHeaders []string `json:"keep_headers,omitempty"`
+	// Discard keeps an oversize answer's status and headers and drops its
+	// body, instead of failing.
+	Discard bool `json:"discard,omitempty"`
+}
+
+// Result is the handler's answer in the attempt that succeeded.
+type Result struct {
+	Status      int      `json:"s"`
+	ContentType string   `json:"t,omitempty"`
+	Headers     []Header `json:"h,omitempty"`
+	// Discarded: the body was over the endpoint's cap and dropped on request.
+	Discarded bool   `json:"d,omitempty"`
+	Body      []byte `json:"-"`
+}
+
+// Attempt is the record of one HTTP request.
+type Attempt struct {
+	Number    int       `json:"n"`
+	Gen       int       `json:"g"`
+	StartedAt time.Time `json:"a"`
+	Took      Duration  `json:"d,omitempty"`
+	Status    int       `json:"s,omitempty"`
+	Reason    Reason    `json:"r,omitempty"`
+	// Suspect: an earlier attempt may have reached the handler unanswered.
+	Suspect bool      `json:"u,omitempty"`
+	Answer  []byte    `json:"b,omitempty"` // at most MaxAnswerKept bytes
+	NextAt  time.Time `json:"x,omitzero"`
+}
+
+// MaxAnswerKept is how much of each answer its attempt shows.
+const MaxAnswerKept = 1024

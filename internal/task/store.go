@@ -1,0 +1,91 @@
+package task
+
+import "time"
+
+// The values that cross between the lifecycle and a store. They live here
+// because the two rooms do not import each other.
+
+// NewTask is a task to be stored for the first time.
+type NewTask struct {
+	Record  Record
+	Spec    Spec
+	Payload []byte // nil: do not keep it
+	// IdemKey and Fingerprint are digests of the idempotency key (with its
+	// project) and of the request; empty without a key. The key's memory
+	// ends at Spec.IdempotentUntil.
+	IdemKey     string
+	Fingerprint string
+	// AcceptBy is when the submitter must have been told; see Claim.
+	AcceptBy time.Time
+}
+
+// Claim is the answer to a NewTask.
+type Claim struct {
+	// New: stored. Otherwise the idempotency key belongs to Present.
+	New         bool
+	Present     *Snapshot
+	SameRequest bool
+	// AcceptBy is not zero while Present was not noted as accepted.
+	AcceptBy time.Time
+}
+
+// Change is a compare-and-swap of a task's record.
+type Change struct {
+	// Expect is the version that must be there; 0: no record.
+	Expect int64
+	// Next is the record to write; Spec is written too when Expect is 0 and
+	// always says where the record is listed.
+	Next Record
+	Spec *Spec
+	// Result replaces the result; ClearResult removes it.
+	Result      *Result
+	ClearResult bool
+	// Payload is kept beside the record when not nil; DropPayload removes it.
+	Payload     []byte
+	DropPayload bool
+	Attempts    []Attempt
+}
+
+// ChangeReply is the answer to a Change.
+type ChangeReply struct {
+	OK bool
+	// Present is the record that was there instead; nil: none.
+	Present *Snapshot
+}
+
+// Query asks for a page of tasks, newest first.
+type Query struct {
+	Project  string
+	Endpoint string            // "" any
+	States   []State           // empty any
+	Labels   map[string]string // all must match
+	// CreatedAfter and CreatedBefore bound the time of acceptance; zero: open.
+	CreatedAfter  time.Time
+	CreatedBefore time.Time
+	Cursor        string
+	Limit         int
+	Now           time.Time // scheduled tasks that are due count as queued
+}
+
+// Page is the answer to a Query. It may be short, even empty, with a cursor:
+// a page's work is bounded, and the cursor says how far it got.
+type Page struct {
+	Items []Snapshot
+	Next  string
+}
+
+// Parked is a settlement whose store was away: everything needed to apply it
+// later by the same fences.
+type Parked struct {
+	Message Message
+	// Lease is the token of the attempt's lease, "" when the attempt began
+	// without a record.
+	Lease     string
+	Owner     string
+	StartedAt time.Time
+	// Attempt is the attempt's number as the handler saw it.
+	Attempt  Attempt
+	Decision Decision
+	Result   *Result
+	EndedAt  time.Time
+}
