@@ -35,7 +35,6 @@ type model struct {
 	actors []*actor
 	spawns int
 	ids    []task.ID
-	keys   []string
 }
 
 // pick draws one of xs by its index, which shrinks and prints better.
@@ -95,7 +94,7 @@ func (m *model) weather() {
 		w.broken = !w.broken
 	case 4:
 		w.rows, w.keys, w.lost, w.blind = map[task.ID]*row{}, map[string]task.ID{}, true, true
-		w.say("the store forgets everything")
+		w.sayf("the store forgets everything")
 	default:
 		w.outage, w.broken = false, false
 	}
@@ -112,7 +111,7 @@ func (m *model) stepOne() {
 	o := proceed
 	if rapid.IntRange(0, 14).Draw(m.t, "crash") == 14 {
 		o = crash
-		m.w.say("%s dies", a.name)
+		m.w.sayf("%s dies", a.name)
 	}
 	a.step(o)
 }
@@ -242,13 +241,13 @@ func (w *world) request(a *actor, run *lifecycle.Running) {
 	a.pause()
 	id, n := run.Message.ID, call{run.Record.Starts, run.Record.Suspect}
 	if w.now.Before(run.Message.ETA) {
-		w.fault("%s ran early", id)
+		w.faultf("%s ran early", id)
 	}
 	if len(w.ledger[id]) > 0 && n.attempt == 1 && !n.suspect && !(w.blind && w.touched[id]) {
-		w.fault("%s: duplicate not announced: %v then %v", id, w.ledger[id], n)
+		w.faultf("%s: duplicate not announced: %v then %v", id, w.ledger[id], n)
 	}
 	w.ledger[id] = append(w.ledger[id], n)
-	w.say("%s calls the handler for %s: %+v", a.name, id[24:], n)
+	w.sayf("%s calls the handler for %s: %+v", a.name, id[24:], n)
 	a.pause()
 }
 

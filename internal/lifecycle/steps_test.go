@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
@@ -376,7 +377,7 @@ func TestParkedCodec(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(got.Message.Payload) != string(p.Message.Payload) || string(got.Result.Body) != string(p.Result.Body) {
+		if !bytes.Equal(got.Message.Payload, p.Message.Payload) || !bytes.Equal(got.Result.Body, p.Result.Body) {
 			t.Fatal("bytes changed")
 		}
 		got.Message.Payload, got.Result, p.Message.Payload, p.Result = nil, nil, nil, nil

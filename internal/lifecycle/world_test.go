@@ -97,11 +97,11 @@ func newWorld() *world {
 	}
 }
 
-func (w *world) fault(format string, args ...any) {
+func (w *world) faultf(format string, args ...any) {
 	w.faults = append(w.faults, fmt.Sprintf(format, args...))
 }
 
-func (w *world) say(format string, args ...any) {
+func (w *world) sayf(format string, args ...any) {
 	w.trace = append(w.trace, w.now.Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
@@ -113,7 +113,7 @@ func (w *world) spawn(name string, fn func(*actor, *lifecycle.Engine)) *actor {
 		defer func() {
 			a.done = true
 			if r := recover(); r != nil && r != (died{}) {
-				w.fault("%s panicked: %v", name, r)
+				w.faultf("%s panicked: %v", name, r)
 			}
 			a.paused <- struct{}{}
 		}()
@@ -180,7 +180,7 @@ func (q queueOf) Publish(_ context.Context, m task.Message) error {
 		return task.Errorf(task.CodeNotAccepted, "broker away")
 	}
 	w.queue = append(w.queue, &letter{m: m})
-	w.say("%s publishes %s gen %d seq %d v%d at %s", q.a.name, m.ID[24:], m.Gen, m.Seq, m.Version, m.ETA.Format("15:04:05"))
+	w.sayf("%s publishes %s gen %d seq %d v%d at %s", q.a.name, m.ID[24:], m.Gen, m.Seq, m.Version, m.ETA.Format("15:04:05"))
 	q.a.pause()
 	if w.broken {
 		return task.Errorf(task.CodeOutcomeUnknown, "no confirm")
@@ -284,7 +284,7 @@ func (w *world) swap(c task.Change) task.ChangeReply {
 		w.rows[c.Spec.ID] = r
 	}
 	w.checkSwap(r.snap.Record, c.Next, c.Spec.ID)
-	w.say("swap %s v%d→%d %s gen %d seq %d starts %d", c.Spec.ID[24:], c.Expect, c.Next.Version, c.Next.State, c.Next.Gen, c.Next.Seq, c.Next.Starts)
+	w.sayf("swap %s v%d→%d %s gen %d seq %d starts %d", c.Spec.ID[24:], c.Expect, c.Next.Version, c.Next.State, c.Next.Gen, c.Next.Seq, c.Next.Starts)
 	r.snap.Record = c.Next
 	r.acceptBy = time.Time{}
 	if c.Payload != nil {
@@ -308,10 +308,10 @@ func (w *world) swap(c task.Change) task.ChangeReply {
 // checkSwap watches the invariants that every write must keep.
 func (w *world) checkSwap(old, next task.Record, id task.ID) {
 	if old.State.Final() && next.Gen == old.Gen && next.State != old.State {
-		w.fault("%s: final %s became %s within generation %d", id, old.State, next.State, old.Gen)
+		w.faultf("%s: final %s became %s within generation %d", id, old.State, next.State, old.Gen)
 	}
 	if old.Version != 0 && next.Starts < old.Starts {
-		w.fault("%s: attempt numbers fell from %d to %d", id, old.Starts, next.Starts)
+		w.faultf("%s: attempt numbers fell from %d to %d", id, old.Starts, next.Starts)
 	}
 	if next.State.Final() {
 		w.ended[id] = true

@@ -48,9 +48,9 @@ func (d Duration) String() string {
 		return "0s"
 	}
 	var b strings.Builder
-	if n := v / day; n > 0 {
+	if n := int64(v / day); n > 0 {
 		fmt.Fprintf(&b, "%dd", n)
-		v -= n * day
+		v %= day
 	}
 	if v > 0 {
 		s := v.String()

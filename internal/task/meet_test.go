@@ -81,15 +81,18 @@ func TestMeet(t *testing.T) {
 		{"worker lost", msg(1, 1), rec(1, 1, task.Running), false, true, task.Verdict{Do: task.ActBegin, Lost: true, Suspect: true}},
 		{
 			"worker alive, lease over", msg(1, 1), with(rec(1, 1, task.Running), func(r *task.Record) { r.Lease.Until = t0 }),
-			true, true, task.Verdict{Do: task.ActBegin, Lost: true, Suspect: true},
+			true, true,
+			task.Verdict{Do: task.ActBegin, Lost: true, Suspect: true},
 		},
 		{
 			"worker lost for the fifth time", msg(1, 1), with(rec(1, 1, task.Running), func(r *task.Record) { r.Suspects = 4 }),
-			false, true, task.Verdict{Do: task.ActLost},
+			false, true,
+			task.Verdict{Do: task.ActLost},
 		},
 		{
 			"awaiting, deadline extended", msg(1, 1), with(rec(1, 1, task.Awaiting), func(r *task.Record) { r.ETA = ahead }),
-			false, false, task.Verdict{Do: task.ActLater, At: ahead},
+			false, false,
+			task.Verdict{Do: task.ActLater, At: ahead},
 		},
 		{"awaiting, deadline passed", msg(1, 1), rec(1, 1, task.Awaiting), false, false, task.Verdict{Do: task.ActCompletionTimeout}},
 		{"succeeded", msg(1, 1), rec(1, 1, task.Succeeded), false, true, drop},
@@ -157,23 +160,28 @@ func TestDecide(t *testing.T) {
 		want task.Decision
 	}{
 		{
-			"success", young, task.Outcome{Kind: task.KindSuccess, Status: 204},
+			"success", young,
+			task.Outcome{Kind: task.KindSuccess, Status: 204},
 			task.Decision{State: task.Succeeded, Status: 204, Used: 1},
 		},
 		{
-			"first retry", young, task.Outcome{Kind: task.KindRetry, Reason: task.ReasonHandler5xx, Status: 500},
+			"first retry", young,
+			task.Outcome{Kind: task.KindRetry, Reason: task.ReasonHandler5xx, Status: 500},
 			task.Decision{State: task.Retrying, Reason: task.ReasonHandler5xx, Status: 500, At: t0.Add(5 * time.Second), Used: 1},
 		},
 		{
-			"second retry", used(1), task.Outcome{Kind: task.KindRetry, Reason: task.ReasonTimeout, Unanswered: true},
+			"second retry", used(1),
+			task.Outcome{Kind: task.KindRetry, Reason: task.ReasonTimeout, Unanswered: true},
 			task.Decision{State: task.Retrying, Reason: task.ReasonTimeout, At: t0.Add(20 * time.Second), Used: 2, Suspect: true},
 		},
 		{
-			"last attempt", used(2), task.Outcome{Kind: task.KindRetry, Reason: task.ReasonDNS},
+			"last attempt", used(2),
+			task.Outcome{Kind: task.KindRetry, Reason: task.ReasonDNS},
 			task.Decision{State: task.Failed, Reason: task.ReasonAttemptsExhausted, Used: 3},
 		},
 		{
-			"too old", old, task.Outcome{Kind: task.KindRetry, Reason: task.ReasonDNS},
+			"too old", old,
+			task.Outcome{Kind: task.KindRetry, Reason: task.ReasonDNS},
 			task.Decision{State: task.Failed, Reason: task.ReasonMaxAge, At: t0.Add(5 * time.Second), Used: 1},
 		},
 		{
@@ -182,7 +190,8 @@ func TestDecide(t *testing.T) {
 			task.Decision{State: task.Retrying, Reason: task.ReasonThrottled, Status: 429, At: t0.Add(time.Minute), Used: 2},
 		},
 		{
-			"postponed by nothing", young, task.Outcome{Kind: task.KindPostpone, Reason: task.ReasonThrottled, Status: 503},
+			"postponed by nothing", young,
+			task.Outcome{Kind: task.KindPostpone, Reason: task.ReasonThrottled, Status: 503},
 			task.Decision{State: task.Retrying, Reason: task.ReasonThrottled, Status: 503, At: t0.Add(time.Second)},
 		},
 		{
@@ -191,19 +200,23 @@ func TestDecide(t *testing.T) {
 			task.Decision{State: task.Failed, Reason: task.ReasonMaxAge, At: t0.Add(4 * 24 * time.Hour)},
 		},
 		{
-			"refused", young, task.Outcome{Kind: task.KindRefuse, Reason: task.ReasonPermanentStatus, Status: 400},
+			"refused", young,
+			task.Outcome{Kind: task.KindRefuse, Reason: task.ReasonPermanentStatus, Status: 400},
 			task.Decision{State: task.Failed, Reason: task.ReasonPermanentStatus, Status: 400, Used: 1},
 		},
 		{
-			"gone", young, task.Outcome{Kind: task.KindGone, Reason: task.ReasonGone, Status: 410},
+			"gone", young,
+			task.Outcome{Kind: task.KindGone, Reason: task.ReasonGone, Status: 410},
 			task.Decision{State: task.Failed, Reason: task.ReasonGone, Status: 410, Used: 1, DisableEndpoint: true},
 		},
 		{
-			"interrupted by our stop", used(2), task.Outcome{Kind: task.KindInterrupted, Reason: task.ReasonShutdown, Unanswered: true},
+			"interrupted by our stop", used(2),
+			task.Outcome{Kind: task.KindInterrupted, Reason: task.ReasonShutdown, Unanswered: true},
 			task.Decision{State: task.Retrying, Reason: task.ReasonShutdown, At: t0, Used: 2, Suspect: true},
 		},
 		{
-			"an outcome nobody knows", young, task.Outcome{Kind: "?"},
+			"an outcome nobody knows", young,
+			task.Outcome{Kind: "?"},
 			task.Decision{State: task.Failed, Reason: task.ReasonInternal, Used: 1},
 		},
 	}
@@ -315,7 +328,7 @@ func TestStartedCounts(t *testing.T) {
 
 func TestExpectedIsWhatASettleWrites(t *testing.T) {
 	t.Parallel()
-	run := task.NewRecord(ptr(spec())).Started(ptr(task.First(task.Envelope{Spec: spec()}, 1)), task.Lease{}, false, false, t0)
+	run := task.NewRecord(new(spec())).Started(new(task.First(task.Envelope{Spec: spec()}, 1)), task.Lease{}, false, false, t0)
 	settled := run.Settled(task.Decision{State: task.Retrying, Reason: task.ReasonTimeout, At: t0.Add(time.Minute), Used: 1, Suspect: true}, t0)
 	m := settled.Next(task.Envelope{Spec: spec()})
 	want := settled

@@ -137,40 +137,42 @@ func (r *Retry) Validate(at string) []Fault {
 		return nil
 	}
 	var fs []Fault
-	bad := func(field, detail string) { fs = append(fs, Fault{at + "/" + field, detail}) }
-	if r.MaxAttempts != nil && (*r.MaxAttempts < 1 || *r.MaxAttempts > MaxMaxAttempts) {
-		bad("max_attempts", "must be from 1 to "+strconv.Itoa(MaxMaxAttempts))
-	}
-	for name, d := range map[string]*Duration{"min_backoff": r.MinBackoff, "max_backoff": r.MaxBackoff} {
-		if d != nil && (d.Std() < 0 || d.Std() > LongestBackoff) {
-			bad(name, "must be at most "+Duration(LongestBackoff).String())
+	check := func(ok bool, field, detail string) {
+		if !ok {
+			fs = append(fs, Fault{at + "/" + field, detail})
 		}
 	}
-	if r.MinBackoff != nil && r.MaxBackoff != nil && *r.MinBackoff > *r.MaxBackoff {
-		bad("min_backoff", "must not exceed max_backoff")
-	}
-	if r.Multiplier != nil && (*r.Multiplier < 1 || *r.Multiplier > 100 || math.IsNaN(*r.Multiplier)) {
-		bad("multiplier", "must be from 1 to 100")
-	}
-	if r.Jitter != nil && (*r.Jitter < 0 || *r.Jitter > 1 || math.IsNaN(*r.Jitter)) {
-		bad("jitter", "must be from 0 to 1")
-	}
-	if r.MaxAge != nil && (*r.MaxAge <= 0 || r.MaxAge.Std() > LongestMaxAge) {
-		bad("max_age", "must be more than 0 and at most "+Duration(LongestMaxAge).String())
-	}
-	if len(r.Schedule) > MaxScheduleLen {
-		bad("schedule", "must have at most "+strconv.Itoa(MaxScheduleLen)+" delays")
-	}
+	within := func(p *float64, low, high float64) bool { return p == nil || *p >= low && *p <= high } // NaN is not
+	check(r.MaxAttempts == nil || *r.MaxAttempts >= 1 && *r.MaxAttempts <= MaxMaxAttempts,
+		"max_attempts", "must be from 1 to "+strconv.Itoa(MaxMaxAttempts))
+	check(r.MinBackoff.within(LongestBackoff), "min_backoff", atMost(LongestBackoff))
+	check(r.MaxBackoff.within(LongestBackoff), "max_backoff", atMost(LongestBackoff))
+	check(r.MinBackoff == nil || r.MaxBackoff == nil || *r.MinBackoff <= *r.MaxBackoff,
+		"min_backoff", "must not exceed max_backoff")
+	check(within(r.Multiplier, 1, maxMultiplier), "multiplier", "must be from 1 to "+strconv.Itoa(maxMultiplier))
+	check(within(r.Jitter, 0, 1), "jitter", "must be from 0 to 1")
+	check(r.MaxAge.within(LongestMaxAge) && (r.MaxAge == nil || *r.MaxAge > 0),
+		"max_age", "must be more than 0 and at most "+Duration(LongestMaxAge).String())
+	check(len(r.Schedule) <= MaxScheduleLen, "schedule", "must have at most "+strconv.Itoa(MaxScheduleLen)+" delays")
 	for i, d := range r.Schedule {
-		if d.Std() > LongestBackoff {
-			bad("schedule/"+strconv.Itoa(i), "must be at most "+Duration(LongestBackoff).String())
-		}
+		check(d.within(LongestBackoff), "schedule/"+strconv.Itoa(i), atMost(LongestBackoff))
 	}
-	for name, set := range map[string]StatusSet{"retry_on": r.RetryOn, "fail_on": r.FailOn} {
-		for i, expr := range set {
-			if _, _, err := parseStatusRange(expr); err != nil {
-				bad(name+"/"+strconv.Itoa(i), err.Error())
-			}
+	fs = append(fs, r.RetryOn.validate(at+"/retry_on")...)
+	return append(fs, r.FailOn.validate(at+"/fail_on")...)
+}
+
+const maxMultiplier = 100
+
+func atMost(d time.Duration) string { return "must be at most " + Duration(d).String() }
+
+// within reports whether d is absent, or from 0 to limit.
+func (d *Duration) within(limit time.Duration) bool { return d == nil || *d >= 0 && d.Std() <= limit }
+
+func (s StatusSet) validate(at string) []Fault {
+	var fs []Fault
+	for i, expr := range s {
+		if _, _, err := parseStatusRange(expr); err != nil {
+			fs = append(fs, Fault{at + "/" + strconv.Itoa(i), err.Error()})
 		}
 	}
 	return fs

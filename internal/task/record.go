@@ -73,9 +73,9 @@ const (
 	byEnd
 	byRestart
 	byNote
-
-	howBits = 3
 )
+
+const howBits = 3
 
 // nextVersion counts the change and says its kind. A message is published
 // before its record is written, with the version that the record is going to

@@ -94,7 +94,8 @@ type Reason string
 const (
 	ReasonNone Reason = ""
 
-	// Answers of the handler.
+	// These say what the handler answered.
+
 	ReasonHandler4xx      Reason = "handler_4xx"      // 408, 425, or a status the policy retries
 	ReasonHandler5xx      Reason = "handler_5xx"      // 5xx but 501
 	ReasonThrottled       Reason = "throttled"        // 429, or 503 with Retry-After
@@ -104,7 +105,8 @@ const (
 	ReasonRetryNever      Reason = "retry_never"      // the handler said Taskgate-Retry: never
 	ReasonResultTooLarge  Reason = "result_too_large" // the answer's body is over the endpoint's cap
 
-	// No usable answer.
+	// These say why there was no usable answer.
+
 	ReasonTimeout        Reason = "timeout"
 	ReasonConnect        Reason = "connect_error"
 	ReasonDNS            Reason = "dns_error"
@@ -112,7 +114,8 @@ const (
 	ReasonProtocol       Reason = "protocol_error" // garbage, or closed before the answer was whole
 	ReasonBlockedAddress Reason = "blocked_address"
 
-	// Ends that no single answer decides.
+	// These are ends that no single answer decides.
+
 	ReasonAttemptsExhausted Reason = "attempts_exhausted"
 	ReasonMaxAge            Reason = "max_age"
 	ReasonLostWorker        Reason = "lost_worker"

@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"bytes"
 	"math"
 	"testing"
 	"time"
@@ -101,13 +102,14 @@ func TestStatusSet(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 func TestRetryValidateFindsEveryFault(t *testing.T) {
 	t.Parallel()
 	r := &task.Retry{
-		MaxAttempts: ptr(0), MinBackoff: ptr(task.Duration(time.Hour)), MaxBackoff: ptr(task.Duration(time.Minute)),
-		Multiplier: ptr(0.5), Jitter: ptr(math.NaN()), MaxAge: ptr(task.Duration(0)),
+		MaxAttempts: new(0), MinBackoff: ptr(task.Duration(time.Hour)), MaxBackoff: ptr(task.Duration(time.Minute)),
+		Multiplier: new(0.5), Jitter: new(math.NaN()), MaxAge: ptr(task.Duration(0)),
 		Schedule: []task.Duration{task.Duration(31 * 24 * time.Hour)},
 		RetryOn:  task.StatusSet{"600"}, FailOn: task.StatusSet{"500-400", "4xx"},
 	}
@@ -131,7 +133,7 @@ func TestRetryValidateFindsEveryFault(t *testing.T) {
 
 func TestPolicyLayers(t *testing.T) {
 	t.Parallel()
-	ep := task.Endpoint{Retry: &task.Retry{MaxAttempts: ptr(4), Jitter: ptr(0.0)}, Timeout: task.Duration(10 * time.Second)}
+	ep := task.Endpoint{Retry: &task.Retry{MaxAttempts: new(4), Jitter: new(0.0)}, Timeout: task.Duration(10 * time.Second)}
 	s := spec()
 	s.Retry = &task.Retry{Schedule: []task.Duration{task.Duration(time.Second), task.Duration(time.Minute)}}
 	p := ep.Policy(&s)
@@ -233,7 +235,7 @@ func TestEnvelopeCodecKeepsBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(got.Payload) != string(e.Payload) || got.ID != e.ID {
+		if !bytes.Equal(got.Payload, e.Payload) || got.ID != e.ID {
 			t.Fatalf("payload changed: %q → %q", e.Payload, got.Payload)
 		}
 	})
@@ -248,7 +250,7 @@ func TestResultCodecKeepsBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := task.DecodeResult(b)
-		if err != nil || string(got.Body) != string(r.Body) || got.Status != 200 {
+		if err != nil || !bytes.Equal(got.Body, r.Body) || got.Status != 200 {
 			t.Fatalf("result changed: %+v, %v", got, err)
 		}
 	})
