@@ -19,7 +19,8 @@ var (
 	ErrClosed = errors.New("delivery is no longer ours")
 )
 
-// Kind of a queue that every installation has, beside one queue per endpoint.
+// System names a queue that every installation has, beside one queue per
+// endpoint.
 type System string
 
 // The system queues.
@@ -60,7 +61,8 @@ type Delivery interface {
 	// return before the removal is durable (a lost ack is a redelivery).
 	Ack(ctx context.Context) error
 	// Postpone stores the message for delivery at eta, then removes this
-	// copy. It does not count as a failed delivery.
+	// copy. It does not count as a failed delivery. The message returns to the
+	// queue that delivered it.
 	Postpone(ctx context.Context, eta time.Time) error
 	// Release gives an unstarted message back for delivery to anyone, now.
 	// It does not count as a failed delivery.
@@ -124,7 +126,8 @@ type Driver interface {
 	// Maintain runs the driver's housekeeping (delay router, janitor of
 	// messages that found no queue) until ctx ends. Several processes may
 	// run it at once. fate is asked for each message without a queue; for
-	// Drop it has recorded the task's end before it returns.
+	// Drop it has recorded the task's end before it returns. After an error it
+	// is asked again later; the message stays.
 	Maintain(ctx context.Context, fate func(context.Context, Wire) (Fate, error)) error
 	// Depth tells what waits in the endpoint's queue, due and undelivered.
 	Depth(ctx context.Context, ep task.EndpointID) (Depth, error)

@@ -107,7 +107,7 @@ type Swapped struct {
 	Row Row
 }
 
-// Which list to scan.
+// List says which list to scan.
 type List int
 
 // The lists. All are newest first.
@@ -138,9 +138,12 @@ type Topic string
 //
 // All methods are safe for concurrent use and end by their context's end.
 // Drivers know versions, never states. Failures wrap ErrUnavailable.
-type Driver interface {
+type Driver interface { //nolint:interfacebloat // one store, one contract; who uses it declares the part it needs
 	// Create stores a row, its payload and index entries, claims the key and
-	// registers AcceptBy: all or nothing, exactly one winner per key.
+	// registers AcceptBy: all or nothing, exactly one winner per key. A row
+	// with the same id that is there already (a Create that comes late, after
+	// its task's message made the row) is not touched and is the answer, as
+	// the same request.
 	Create(ctx context.Context, c Create) (Created, error)
 	// Accepted notes that the caller of a Create was told "accepted". A
 	// Swap notes the same. Durable when it returns nil.

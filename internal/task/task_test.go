@@ -102,14 +102,13 @@ func TestStatusSet(t *testing.T) {
 	}
 }
 
-//go:fix inline
 func ptr[T any](v T) *T { return new(v) }
 
 func TestRetryValidateFindsEveryFault(t *testing.T) {
 	t.Parallel()
 	r := &task.Retry{
-		MaxAttempts: new(0), MinBackoff: ptr(task.Duration(time.Hour)), MaxBackoff: ptr(task.Duration(time.Minute)),
-		Multiplier: new(0.5), Jitter: new(math.NaN()), MaxAge: ptr(task.Duration(0)),
+		MaxAttempts: new(0), MinBackoff: new(task.Duration(time.Hour)), MaxBackoff: new(task.Duration(time.Minute)),
+		Multiplier: new(0.5), Jitter: new(math.NaN()), MaxAge: new(task.Duration(0)),
 		Schedule: []task.Duration{task.Duration(31 * 24 * time.Hour)},
 		RetryOn:  task.StatusSet{"600"}, FailOn: task.StatusSet{"500-400", "4xx"},
 	}
