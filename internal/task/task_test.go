@@ -102,8 +102,6 @@ func TestStatusSet(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return new(v) }
-
 func TestRetryValidateFindsEveryFault(t *testing.T) {
 	t.Parallel()
 	r := &task.Retry{
