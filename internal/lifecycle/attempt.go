@@ -200,7 +200,9 @@ func (b *beginning) unrecorded(now time.Time) Start {
 // may be acknowledged; on an error the attempt's outcome is not durable
 // anywhere yet and Settle may be called again.
 func (e *Engine) Settle(ctx context.Context, run *Running, p task.Policy, o task.Outcome) (task.Decision, error) {
-	now := e.now()
+	// Rounded up: the pause that the policy wants begins when the attempt has
+	// ended, not a fraction of a millisecond before.
+	now := ceilMillis(e.opt.Now().UTC())
 	d := task.Decide(p, &run.Record, o, now, e.opt.Rand())
 	a := task.Attempt{
 		Number: run.Record.Starts, Gen: run.Record.Gen, StartedAt: run.StartedAt, Took: task.Duration(o.Took),

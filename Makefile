@@ -1,0 +1,109 @@
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GOLANGCI_VERSION := v2.15.0
+# Built once and kept: building it takes minutes, running it seconds.
+GOLANGCI := .cache/bin/golangci-lint-$(GOLANGCI_VERSION)
+
+# How long `make fuzz-short` runs each fuzz test, and `make soak` its load.
+FUZZTIME ?= 10s
+SOAK ?= 10m
+# Packages tested at the same time: each may start processes and load the one broker.
+TEST_P ?= 2
+TEST_FLAGS ?= -race -shuffle=on -timeout=8m -p=$(TEST_P)
+
+REPORT := .cache/bin/testreport
+
+.PHONY: help
+help: ## Print this help
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Build
+
+.PHONY: build
+build: ## Build gateway, dispatcher and taskgate into ./bin (static)
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: run
+run: build ## Build and start everything in one process, with an echo handler
+	./bin/taskgate dev --echo
+
+.PHONY: generate
+generate: ## Regenerate what is generated (API, configuration page)
+	go generate ./...
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## Format the Go files
+	$(GOLANGCI) fmt ./...
+
+.PHONY: clean
+clean: ## Remove ./bin and what the tests left behind (not the caches)
+	rm -rf bin coverage.out coverage.html .cache/test.json
+
+##@ Check
+
+.PHONY: test
+test: generate-check lint vet need-gcc $(REPORT) ## Run every check and test, RabbitMQ and Redis included
+	TASKGATE_WEBHOOK_EXAMPLES="$$(scripts/fixtures)"; export TASKGATE_WEBHOOK_EXAMPLES; \
+	export TASKGATE_REQUIRE_SERVICES=1 CGO_ENABLED=1; \
+	scripts/services run -- go test -json $(TEST_FLAGS) ./... | $(REPORT) -save .cache/test.json
+
+.PHONY: test-short
+test-short: $(REPORT) ## Run the tests that need no server
+	go test -json -short -shuffle=on -timeout=5m ./... | $(REPORT)
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Lint and check the format
+	$(GOLANGCI) run ./...
+
+.PHONY: vet
+vet: ## Run go vet
+	go vet ./...
+
+.PHONY: generate-check
+generate-check: ## Fail when a generated file is stale
+	scripts/generate-check
+
+.PHONY: fuzz-short
+fuzz-short: ## Run each fuzz test for FUZZTIME (10s)
+	scripts/fuzz $(FUZZTIME)
+
+.PHONY: soak
+soak: $(REPORT) ## Run the load with a failing handler for SOAK (10m), on both backends
+	export TASKGATE_REQUIRE_SERVICES=1 TASKGATE_SOAK=$(SOAK); \
+	scripts/services run -- go test -json -count=1 -timeout=24h -run 'Soak' ./e2e/... | $(REPORT)
+
+.PHONY: cover
+cover: ## Measure coverage over all packages, services included, into coverage.html
+	export TASKGATE_REQUIRE_SERVICES=1; \
+	TASKGATE_WEBHOOK_EXAMPLES="$$(scripts/fixtures)"; export TASKGATE_WEBHOOK_EXAMPLES; \
+	scripts/services run -- go test -p=$(TEST_P) -coverpkg=./... -coverprofile=coverage.out ./...
+	go tool cover -html=coverage.out -o coverage.html
+	go tool cover -func=coverage.out | tail -n 1
+
+##@ Services
+
+.PHONY: services-up
+services-up: ## Start RabbitMQ and Redis for tests and print their URLs
+	@scripts/services up
+
+.PHONY: services-down
+services-down: ## Stop what services-up started
+	@scripts/services down
+
+# The race detector is the only thing that needs a C compiler.
+.PHONY: need-gcc
+need-gcc:
+	@command -v gcc >/dev/null || scripts/apt-install gcc libc6-dev
+
+$(GOLANGCI): lint.mod lint.sum
+	@echo "building golangci-lint $(GOLANGCI_VERSION), once"
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 go build -modfile=lint.mod -trimpath -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+.PHONY: $(REPORT)
+$(REPORT):
+	@CGO_ENABLED=0 go build -o $@ ./scripts/testreport

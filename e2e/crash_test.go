@@ -1,0 +1,207 @@
+package e2e_test
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const crashTasks = 60
+
+// crashSubmit submits tasks side by side and returns the ids of those that
+// got their 202.
+func crashSubmit(t *testing.T, tg *target, ep string) []string {
+	t.Helper()
+	var (
+		mu  sync.Mutex
+		ids []string
+		wg  sync.WaitGroup
+	)
+	for n := range crashTasks {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			r, err := tg.try("POST", "/v1/tasks", obj{"endpoint": ep, "payload": n})
+			if err != nil || r.status != 202 {
+				return // refused, not lost
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ids = append(ids, r.obj.str("id"))
+		}()
+	}
+	wg.Wait()
+	return ids
+}
+
+// slowly gives a kill something to interrupt.
+func slowly(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-time.After(50 * time.Millisecond):
+	case <-r.Context().Done():
+	}
+	w.WriteHeader(200)
+}
+
+// A process killed in the middle of its work loses nothing: what was accepted
+// ends, and what may have run twice says so.
+func TestKillEmbedded(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addr := freePort(t)
+	env := environ("TASKGATE_DATA="+dir, "TASKGATE_LISTEN="+addr)
+	h := serve(t, slowly)
+	tg := &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey}
+	p, err := start("taskgate", env, "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.stop() }) // whichever runs then
+	ep, _ := tg.register(t, h.URL, nil)
+	ids := crashSubmit(t, tg, ep)
+	h.next(t)
+	p.kill()
+	if p, err = start("taskgate", env, "serve"); err != nil {
+		t.Fatal(err)
+	}
+	if len(ids) == 0 {
+		t.Fatal("nothing was accepted")
+	}
+	for _, id := range ids {
+		tg.ends(t, id, "succeeded", "")
+	}
+	checkAnnounced(t, h)
+}
+
+func TestKillDispatcher(t *testing.T) {
+	t.Parallel()
+	needServices(t)
+	ns := namespace()
+	gw, err := start("gateway", servicesEnv(ns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(gw.stop)
+	tg := &target{name: "pair", bases: []string{gw.base}, key: adminKey}
+	h := serve(t, slowly)
+	d, err := start("dispatcher", servicesEnv(ns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ep, _ := tg.register(t, h.URL, nil)
+	ids := crashSubmit(t, tg, ep)
+	h.next(t)
+	d.kill()
+	if d, err = start("dispatcher", servicesEnv(ns)); err != nil {
+		t.Fatal(err)
+	}
+	defer d.stop()
+	if len(ids) != crashTasks {
+		t.Errorf("%d of %d tasks accepted", len(ids), crashTasks)
+	}
+	for _, id := range ids {
+		tg.ends(t, id, "succeeded", "")
+	}
+	checkAnnounced(t, h)
+}
+
+// A stop with work in flight breaks nothing: no request is cut, no task runs
+// twice.
+func TestGracefulStop(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addr := freePort(t)
+	env := environ("TASKGATE_DATA="+dir, "TASKGATE_LISTEN="+addr)
+	h := serve(t, slowly)
+	tg := &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey}
+	p, err := start("taskgate", env, "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.stop() }) // whichever runs then
+	ep, _ := tg.register(t, h.URL, nil)
+	ids := crashSubmit(t, tg, ep)
+	h.next(t)
+	p.stop()
+	if p.err != nil {
+		t.Errorf("exit: %v", p.err)
+	}
+	if p, err = start("taskgate", env, "serve"); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if got := tg.ends(t, id, "succeeded", ""); got.num("attempts") != 1 {
+			t.Errorf("task ran %d times", got.num("attempts"))
+		}
+	}
+	if n := len(h.deliveries()); n != len(ids) {
+		t.Errorf("%d deliveries for %d tasks", n, len(ids))
+	}
+}
+
+// checkAnnounced: a handler that gets a task again is told.
+func checkAnnounced(t *testing.T, h *handler) {
+	t.Helper()
+	seen := map[string]bool{}
+	again := 0
+	for _, d := range h.deliveries() {
+		id := d.header.Get("Webhook-Id")
+		if seen[id] {
+			again++
+			if d.header.Get("Taskgate-Attempt") == "1" && d.header.Get("Taskgate-Suspect") != "true" {
+				t.Errorf("%s came twice without a word", id)
+			}
+		}
+		seen[id] = true
+	}
+	t.Logf("%d tasks, %d announced duplicates", len(seen), again)
+}
+
+// An endpoint that was allowed when it was registered is refused at the dial
+// once its address is denied, and nothing of the inside is told.
+func TestDeniedAddressIsNotDialled(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	addr := freePort(t)
+	env := environ("TASKGATE_DATA="+dir, "TASKGATE_LISTEN="+addr)
+	h := serve(t, status(200))
+	tg := &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey}
+	p, err := start("taskgate", env, "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.stop() })
+	ep, _ := tg.register(t, h.URL, nil)
+	p.stop()
+	if p, err = start("taskgate", append(env, "TASKGATE_EGRESS_DENY=127.0.0.0/8"), "serve"); err != nil {
+		t.Fatal(err)
+	}
+	id := tg.submit(t, ep, nil).str("id")
+	tg.ends(t, id, "failed", "blocked_address")
+	if raw := string(tg.want(t, 200, "GET", "/v1/tasks/"+id+"/attempts", nil).raw); strings.Contains(raw, "127.0.0.1") {
+		t.Errorf("the answer tells about the inside: %s", raw)
+	}
+	if n := len(h.deliveries()); n != 0 {
+		t.Errorf("%d deliveries", n)
+	}
+}
+
+// A folder that is in use or is not ours is refused, and nothing is touched.
+func TestServeRefusesABadFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/taskgate.db", []byte("somebody else's file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := start("taskgate", environ("TASKGATE_DATA="+dir), "serve"); err == nil {
+		p.kill()
+		t.Fatal("started on a foreign file")
+	}
+	b, err := os.ReadFile(dir + "/taskgate.db")
+	if err != nil || string(b) != "somebody else's file" {
+		t.Errorf("the file was touched: %q, %v", b, err)
+	}
+}

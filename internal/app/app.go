@@ -1,0 +1,180 @@
+// Package app is the composition root: it builds the backends that the
+// configuration asks for, then the roles, and stops them in the right order.
+// The programs and the end-to-end tests make the same calls.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/taskgate/taskgate/internal/config"
+)
+
+// closeGrace is how long closing connections may take after the drain.
+const closeGrace = 10 * time.Second
+
+// Options of an [App].
+type Options struct {
+	// Logs gets the log lines; nil: discarded.
+	Logs io.Writer
+	// Stdout gets what a person should read; nil: discarded.
+	Stdout io.Writer
+}
+
+// App is one process's worth of Taskgate. Several may live in one process.
+type App struct {
+	cfg    config.Config
+	log    *slog.Logger
+	stdout io.Writer
+	owner  string
+
+	addr      string // of the API, once started
+	adminAddr string
+	failed    chan error
+
+	mu       sync.Mutex
+	cleanups []cleanup
+
+	stopping context.Context // ends when Stop begins
+	drain    context.CancelFunc
+}
+
+// cleanup ends one part. They run last in, first out.
+type cleanup struct {
+	name string
+	end  func(ctx context.Context) error
+}
+
+// New checks the configuration; it opens nothing.
+func New(cfg config.Config, opt Options) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if opt.Logs == nil {
+		opt.Logs = io.Discard
+	}
+	if opt.Stdout == nil {
+		opt.Stdout = io.Discard
+	}
+	owner := uuid.NewString()
+	a := &App{
+		cfg: cfg, log: newLogger(cfg, opt.Logs), stdout: opt.Stdout, owner: owner,
+		failed: make(chan error, 1),
+	}
+	a.stopping, a.drain = context.WithCancel(context.Background())
+	return a, nil
+}
+
+func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == config.LogText {
+		return slog.New(slog.NewTextHandler(w, opt))
+	}
+	return slog.New(slog.NewJSONHandler(w, opt))
+}
+
+// Addr is the API's address, "" without one. It is known after Start.
+func (a *App) Addr() string { return a.addr }
+
+// Start opens everything. When it fails it has closed again what it opened.
+func (a *App) Start(ctx context.Context) error {
+	if err := a.start(ctx); err != nil {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+		defer cancel()
+		return errors.Join(err, a.Stop(stopCtx))
+	}
+	return nil
+}
+
+func (a *App) start(ctx context.Context) error {
+	b, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.common(ctx, b); err != nil {
+		return err
+	}
+	// The admin address is opened first and closed last: /readyz tells of the
+	// drain while it lasts.
+	if err := a.admin(ctx, b.checks()); err != nil {
+		return err
+	}
+	if a.cfg.Role != config.Gateway {
+		if err := a.dispatcher(ctx, b); err != nil {
+			return err
+		}
+	}
+	if a.cfg.Role != config.Dispatcher {
+		if err := a.gateway(ctx, b); err != nil {
+			return err
+		}
+	}
+	a.log.InfoContext(ctx, "ready", "role", string(a.cfg.Role), "version", Version(), "api", a.addr, "admin", a.adminAddr)
+	return a.welcome(ctx)
+}
+
+// Stop ends everything in the reverse order of its start: intake first, then
+// the workers, then the backends. It may be called once.
+func (a *App) Stop(ctx context.Context) error {
+	a.drain()
+	a.mu.Lock()
+	parts := a.cleanups
+	a.cleanups = nil
+	a.mu.Unlock()
+	var errs []error
+	for i := len(parts) - 1; i >= 0; i-- {
+		if err := parts[i].end(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", parts[i].name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *App) onStop(name string, end func(ctx context.Context) error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cleanups = append(a.cleanups, cleanup{name, end})
+}
+
+// background runs fn until the app stops. Its failing fails the app.
+func (a *App) background(name string, fn func(ctx context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err := fn(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		select {
+		case a.failed <- fmt.Errorf("%s: %w", name, err):
+		default: // an earlier failure is being handled
+		}
+	}()
+	a.onStop(name, func(stop context.Context) error {
+		cancel()
+		select {
+		case <-done:
+			return nil
+		case <-stop.Done():
+			return context.Cause(stop)
+		}
+	})
+}
+
+// Version is the module's version as built.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "dev"
+	}
+	return info.Main.Version
+}

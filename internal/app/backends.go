@@ -1,0 +1,164 @@
+package app
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/taskgate/taskgate/internal/broker"
+	"github.com/taskgate/taskgate/internal/broker/rabbit"
+	brokersqlite "github.com/taskgate/taskgate/internal/broker/sqlite"
+	"github.com/taskgate/taskgate/internal/lifecycle"
+	"github.com/taskgate/taskgate/internal/redisdb"
+	"github.com/taskgate/taskgate/internal/registry"
+	registryredis "github.com/taskgate/taskgate/internal/registry/redis"
+	registrysqlite "github.com/taskgate/taskgate/internal/registry/sqlite"
+	"github.com/taskgate/taskgate/internal/results"
+	resultsredis "github.com/taskgate/taskgate/internal/results/redis"
+	resultssqlite "github.com/taskgate/taskgate/internal/results/sqlite"
+	"github.com/taskgate/taskgate/internal/seal"
+	"github.com/taskgate/taskgate/internal/sqlitedb"
+)
+
+// backends is what the roles stand on.
+type backends struct {
+	queue    *broker.Queue
+	store    *results.Store
+	registry *registry.Registry
+	engine   *lifecycle.Engine
+	secrets  *seal.Ring
+
+	regDriver registry.Driver
+}
+
+// check is one dependency's readiness.
+type check struct {
+	name  string
+	ready func(ctx context.Context) error
+}
+
+func (b *backends) checks() []check {
+	return []check{{"broker", b.queue.Ready}, {"store", b.store.Ready}}
+}
+
+// open connects to the backends.
+func (a *App) open(ctx context.Context) (*backends, error) {
+	b := &backends{}
+	open := a.openServices
+	if a.cfg.Role.Embedded() {
+		open = a.openEmbedded
+	}
+	if err := open(ctx, b); err != nil {
+		return nil, err
+	}
+	key, err := a.secretKey()
+	if err != nil {
+		return nil, err
+	}
+	if b.secrets, err = seal.NewRing(key); err != nil {
+		return nil, fmt.Errorf("TASKGATE_SECRET_KEY: %w", err)
+	}
+	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log})
+	b.engine = lifecycle.New(b.queue, b.store, lifecycle.Options{
+		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
+	})
+	return b, nil
+}
+
+func (a *App) openEmbedded(ctx context.Context, b *backends) error {
+	db, err := sqlitedb.Open(ctx, a.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	a.onStop("embedded store", func(context.Context) error { return db.Close() })
+	q, err := brokersqlite.Open(ctx, db)
+	if err != nil {
+		return err
+	}
+	b.queue = broker.New(q, broker.WithLogger(a.log))
+	a.onStop("queue", b.queue.Close)
+	s, err := resultssqlite.Open(ctx, db)
+	if err != nil {
+		return err
+	}
+	a.onStop("results", func(context.Context) error { return s.Close() })
+	b.store = results.NewStore(s)
+	r := registrysqlite.Open(db)
+	a.onStop("registry store", func(context.Context) error { return r.Close() })
+	b.regDriver = r
+	return nil
+}
+
+func (a *App) openServices(ctx context.Context, b *backends) error {
+	db, err := redisdb.New(a.cfg.RedisURL, redisdb.Options{Name: a.name(), Logger: a.log})
+	if err != nil {
+		return fmt.Errorf("TASKGATE_REDIS_URL: %w", err)
+	}
+	a.onStop("redis", func(context.Context) error { return db.Close() })
+	warnings, err := db.Check(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		a.log.WarnContext(ctx, "redis is not set up to keep data", "problem", w)
+	}
+	s := resultsredis.New(db, a.cfg.Namespace)
+	a.onStop("results", func(context.Context) error { return s.Close() })
+	b.store = results.NewStore(s)
+	r := registryredis.New(db, a.cfg.Namespace)
+	a.onStop("registry store", func(context.Context) error { return r.Close() })
+	b.regDriver = r
+	q, err := rabbit.Open(ctx, rabbit.Options{
+		URLs: a.cfg.AMQPURLs, Namespace: a.cfg.Namespace, Name: a.name(), Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	b.queue = broker.New(q, broker.WithLogger(a.log))
+	a.onStop("queue", b.queue.Close)
+	return nil
+}
+
+// name shows in the servers' lists of connections.
+func (a *App) name() string { return "taskgate-" + string(a.cfg.Role) }
+
+const secretKeyFile = "secret.key"
+
+// secretKey is the key that seals stored secrets. taskgate dev makes one into
+// its data folder when none is given.
+func (a *App) secretKey() ([]byte, error) {
+	if a.cfg.SecretKey != nil {
+		return a.cfg.SecretKey, nil
+	}
+	path := filepath.Join(a.cfg.DataDir, secretKeyFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key := seal.GenerateKey()
+		if err := os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
+			return nil, fmt.Errorf("keep the secret key: %w", err)
+		}
+		return key, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the secret key: %w", err)
+	}
+	key, err := seal.ParseKey(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
+}
+
+// common starts what every role needs.
+func (a *App) common(ctx context.Context, b *backends) error {
+	if err := b.registry.Sync(ctx); err != nil {
+		return fmt.Errorf("read the registry: %w", err)
+	}
+	a.background("registry", b.registry.Run)
+	return nil
+}

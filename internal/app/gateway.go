@@ -1,0 +1,148 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/taskgate/taskgate/internal/api"
+	"github.com/taskgate/taskgate/internal/auth"
+	"github.com/taskgate/taskgate/internal/config"
+	"github.com/taskgate/taskgate/internal/dispatch"
+	"github.com/taskgate/taskgate/internal/results"
+	"github.com/taskgate/taskgate/internal/seal"
+	"github.com/taskgate/taskgate/internal/signing"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// gateway starts the API.
+func (a *App) gateway(ctx context.Context, b *backends) error {
+	hub := results.NewHub(b.store, a.owner)
+	a.background("long-polls", hub.Run)
+	who, err := a.authenticator()
+	if err != nil {
+		return err
+	}
+	guard := a.guard()
+	deps := api.Deps{
+		Engine: b.engine, Results: b.store, Waiter: waiter{hub, a.stopping}, Endpoints: b.registry,
+		Queues: b.queue, Secrets: secrets{b.secrets}, Auth: who,
+		CheckURL: func(url string) (string, bool) {
+			if err := guard.CheckURL(url); err != nil {
+				return err.Error(), false
+			}
+			return "", true
+		},
+	}
+	for _, c := range b.checks() {
+		deps.Ready = append(deps.Ready, api.Check{Name: c.name, Ready: c.ready})
+	}
+	srv, err := api.New(deps, api.Options{
+		MaxPayload: a.cfg.MaxPayload, MaxWait: a.cfg.MaxWait, MaxDelay: a.cfg.MaxDelay, Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	addr, err := a.listen(ctx, "api", a.cfg.Listen, srv.HTTPServer(), srv.Drain)
+	if err != nil {
+		return err
+	}
+	a.addr = addr
+	a.renote(b)
+	return nil
+}
+
+func (a *App) authenticator() (api.Authenticator, error) {
+	if a.cfg.Auth == config.AuthNone {
+		return auth.NewNone(), nil
+	}
+	return auth.NewAdminKey(a.cfg.AdminKey)
+}
+
+func (a *App) guard() *dispatch.Guard {
+	return dispatch.NewGuard(dispatch.GuardOptions{
+		Allow: a.cfg.EgressAllow, Deny: a.cfg.EgressDeny, Ports: a.cfg.EgressPorts, Resolve: a.cfg.EgressResolve,
+	})
+}
+
+// listen serves until the app stops, then lets requests in flight end.
+func (a *App) listen(ctx context.Context, name, addr string, srv *http.Server, drain func()) (string, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case a.failed <- fmt.Errorf("%s: %w", name, err):
+			default:
+			}
+		}
+	}()
+	a.onStop(name, func(stop context.Context) error {
+		if drain != nil {
+			drain()
+		}
+		stop, cancel := context.WithTimeout(stop, a.cfg.ShutdownGrace)
+		defer cancel()
+		err := srv.Shutdown(stop)
+		if err != nil {
+			err = errors.Join(err, srv.Close())
+		}
+		<-done
+		return err
+	})
+	return l.Addr().String(), nil
+}
+
+// waiter ends every wait when the process stops, with the task as it is then:
+// a long-poll must not hold up the drain.
+type waiter struct {
+	hub      *results.Hub
+	stopping context.Context
+}
+
+func (w waiter) Wait(ctx context.Context, id task.ID, until time.Time) (*task.Snapshot, error) {
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.stopping, cancel)()
+	s, err := w.hub.Wait(wait, id, until)
+	if err != nil && ctx.Err() == nil && wait.Err() != nil {
+		return w.hub.Wait(ctx, id, time.Now())
+	}
+	return s, err
+}
+
+// secrets makes and hides signing secrets.
+type secrets struct{ ring *seal.Ring }
+
+func (s secrets) Generate() string { return signing.Generate().Reveal() }
+
+func (s secrets) Check(secret string) (string, bool) {
+	if _, err := signing.Parse(secret); err != nil {
+		return err.Error(), false
+	}
+	return "", true
+}
+
+func (s secrets) Seal(project, endpoint, secret string) ([]byte, error) {
+	return s.ring.Seal([]byte(secret), project, endpoint), nil
+}
+
+func (s secrets) open(ep *task.Endpoint) ([]signing.Secret, error) {
+	plain, err := s.ring.Open(ep.SealedSecret, ep.Project, ep.Name)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := signing.Parse(string(plain))
+	if err != nil {
+		return nil, err
+	}
+	return []signing.Secret{secret}, nil
+}

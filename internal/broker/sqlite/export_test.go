@@ -1,0 +1,7 @@
+package sqlite
+
+// Queries whose plans are checked.
+const (
+	SelectDue  = selectDue
+	SelectNext = selectNext
+)

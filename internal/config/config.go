@@ -1,0 +1,106 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Role is what a process is asked to be. It decides defaults and what is required.
+type Role string
+
+// The roles. Gateway and Dispatcher need RabbitMQ and Redis; Dev and Serve are both of them in one
+// process on the embedded store.
+const (
+	Gateway    Role = "gateway"
+	Dispatcher Role = "dispatcher"
+	Serve      Role = "serve"
+	Dev        Role = "dev"
+)
+
+// Roles returns every role.
+func Roles() []Role { return []Role{Gateway, Dispatcher, Serve, Dev} }
+
+// Embedded says whether the role keeps its tasks in the embedded store.
+func (r Role) Embedded() bool { return r == Serve || r == Dev }
+
+// servesAPI says whether the role listens for the public API.
+func (r Role) servesAPI() bool { return r != Dispatcher }
+
+// Auth is how callers of the API prove who they are.
+type Auth string
+
+// The ways of authentication.
+const (
+	AuthKeys Auth = "keys" // an API key with every request
+	AuthNone Auth = "none" // everyone is admin: only on a loopback listener
+)
+
+// LogFormat is the shape of log lines.
+type LogFormat string
+
+// The log formats.
+const (
+	LogJSON LogFormat = "json"
+	LogText LogFormat = "text"
+)
+
+// Config is the whole configuration of one process. [Load] makes it; a literal must pass
+// [Config.Validate]. Sizes are in bytes.
+type Config struct {
+	Role Role
+
+	Listen      string // host:port of the API
+	AdminListen string // host:port of health, metrics and pprof
+	PublicURL   string // without a trailing slash; "" means derived from the address in use
+	Pprof       bool
+
+	AMQPURLs  []string // nodes of one RabbitMQ, tried in turn
+	RedisURL  string
+	DataDir   string // embedded store
+	Namespace string // in front of every queue, exchange and key
+
+	Auth      Auth
+	AdminKey  string // bootstrap key with scope admin; "" when Auth is none
+	SecretKey []byte // 32 bytes, or nil in Dev: then generated into DataDir
+
+	EndpointsFile string
+
+	EgressAllow   []netip.Prefix
+	EgressDeny    []netip.Prefix // wins over EgressAllow
+	EgressPorts   []uint16       // nil means any
+	EgressResolve map[string]netip.Addr
+	EgressCAFile  string
+
+	MaxPayload  int // largest payload of a task
+	KeepPayload int // largest payload that is kept beside the record of a task
+	Concurrency int // attempts at the same time in one process
+
+	MaxWait        time.Duration // longest long-poll
+	MaxDelay       time.Duration // furthest start of a task
+	PublishTimeout time.Duration // longest wait for the confirm of an accepted task
+	ShutdownGrace  time.Duration // drain time after the first signal
+
+	LogLevel  slog.Level
+	LogFormat LogFormat
+
+	Echo bool // Dev: run the built-in echo handler
+}
+
+// Default returns the role's defaults. They lack what has no default, as keys and URLs, and so do
+// not pass [Config.Validate] for every role.
+func Default(role Role) Config {
+	cfg := Config{Role: role}
+	for _, s := range table {
+		value := s.DefaultFor(role)
+		if value == "" || s.set == nil {
+			continue
+		}
+		if err := s.set(&cfg, value); err != nil {
+			// The table is part of the program, and each default has a test.
+			panic("config: default of " + s.Name + ": " + err.Error())
+		}
+	}
+
+	return cfg
+}

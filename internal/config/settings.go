@@ -1,0 +1,253 @@
+package config
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Setting describes one setting, for flags and for the documentation.
+type Setting struct {
+	Name    string // in the environment
+	Flag    string // without dashes; "" for a secret, since a command line is visible to everyone
+	Key     string // in the file
+	Default string // "" means none
+	Help    string // one line of Markdown
+	Secret  bool
+	Bool    bool   // the flag may stand without a value
+	Roles   []Role // that look at it
+
+	byRole map[Role]string // defaults that differ
+	set    func(*Config, string) error
+	get    func(Config) string // the inverse of set
+}
+
+// DefaultFor returns the default of a role; "" means none.
+func (s Setting) DefaultFor(role Role) string {
+	if value, ok := s.byRole[role]; ok {
+		return value
+	}
+
+	return s.Default
+}
+
+// Settings returns every setting, in the order of the documentation.
+func Settings() []Setting { return slices.Clone(table) }
+
+// envPrefix is what every name of ours begins with.
+const envPrefix = "TASKGATE_"
+
+const nameConfig = envPrefix + "CONFIG"
+
+var (
+	servers  = []Role{Gateway, Dispatcher}
+	embedded = []Role{Serve, Dev}
+	withAPI  = []Role{Gateway, Serve, Dev}
+	senders  = []Role{Dispatcher, Serve, Dev}
+)
+
+// table is the only list of settings; names, flags and keys are derived from each other.
+var table = build([]Setting{
+	{
+		Name: nameConfig, Roles: Roles(),
+		Help: "YAML file with settings; its keys are these names in lower case without `TASKGATE_`",
+	},
+	text("LISTEN", withAPI, "127.0.0.1:8080", "address of the API",
+		func(c *Config) *string { return &c.Listen }),
+	adminListen(),
+	text("PUBLIC_URL", withAPI, "", "base of the URLs given to others; from the listener when not set",
+		func(c *Config) *string { return &c.PublicURL }),
+	boolean("PPROF", Roles(), "serve `/debug/pprof/` on the admin address",
+		func(c *Config) *bool { return &c.Pprof }),
+	amqpURL(),
+	secret(text("REDIS_URL", servers, "", "Redis 7.0 or later: `redis://` or `rediss://`; required",
+		func(c *Config) *string { return &c.RedisURL })),
+	text("DATA", embedded, "./taskgate-data", "folder of the embedded store",
+		func(c *Config) *string { return &c.DataDir }),
+	text("NAMESPACE", servers, "tg", "in front of every queue, exchange and key, so that installations can share servers",
+		func(c *Config) *string { return &c.Namespace }),
+	auth(),
+	secret(text("ADMIN_KEY", withAPI, "", "bootstrap API key with scope admin: at least 16 characters after an optional `tg_`; required with `TASKGATE_AUTH=keys`",
+		func(c *Config) *string { return &c.AdminKey })),
+	secretKey(),
+	text("ENDPOINTS_FILE", withAPI, "", "endpoints as code (YAML)",
+		func(c *Config) *string { return &c.EndpointsFile }),
+	withDefault(list("EGRESS_ALLOW", "networks that may be called although they are not public (CIDRs)",
+		parsePrefix, func(c *Config) *prefixes { return &c.EgressAllow }), Dev, "127.0.0.0/8,::1/128"),
+	list("EGRESS_DENY", "networks that must not be called (CIDRs); wins over the allow list",
+		parsePrefix, func(c *Config) *prefixes { return &c.EgressDeny }),
+	egressPorts(),
+	egressResolve(),
+	text("EGRESS_CA_FILE", senders, "", "certificate authorities to trust besides the system's (PEM)",
+		func(c *Config) *string { return &c.EgressCAFile }),
+	size("MAX_PAYLOAD", withAPI, "1MiB", "largest payload of a task, at most 8MiB",
+		func(c *Config) *int { return &c.MaxPayload }),
+	size("KEEP_PAYLOAD", Roles(), "16KiB", "largest payload kept beside the record of a task, for a later replay",
+		func(c *Config) *int { return &c.KeepPayload }),
+	concurrency(),
+	duration("MAX_WAIT", withAPI, "60s", "longest long-poll",
+		func(c *Config) *durationOf { return &c.MaxWait }),
+	duration("MAX_DELAY", withAPI, "8760h", "furthest start of a task, at most 8760h",
+		func(c *Config) *durationOf { return &c.MaxDelay }),
+	duration("PUBLISH_TIMEOUT", Roles(), "10s", "longest wait for a task to be stored",
+		func(c *Config) *durationOf { return &c.PublishTimeout }),
+	duration("SHUTDOWN_GRACE", Roles(), "30s", "drain time after the first signal",
+		func(c *Config) *durationOf { return &c.ShutdownGrace }),
+	logLevel(),
+	logFormat(),
+	boolean("ECHO", []Role{Dev}, "run a built-in handler that answers with what it gets",
+		func(c *Config) *bool { return &c.Echo }),
+})
+
+func build(settings []Setting) []Setting {
+	for i := range settings {
+		s := &settings[i]
+		if !strings.HasPrefix(s.Name, envPrefix) {
+			s.Name = envPrefix + s.Name
+		}
+		s.Key = strings.ToLower(strings.TrimPrefix(s.Name, envPrefix))
+		if !s.Secret {
+			s.Flag = strings.ReplaceAll(s.Key, "_", "-")
+		}
+	}
+
+	return settings
+}
+
+func secret(s Setting) Setting {
+	s.Secret = true
+
+	return s
+}
+
+func withDefault(s Setting, role Role, value string) Setting {
+	s.byRole = map[Role]string{role: value}
+
+	return s
+}
+
+func text(name string, roles []Role, def, help string, field func(*Config) *string) Setting {
+	return Setting{
+		Name: name, Roles: roles, Default: def, Help: help,
+		set: func(c *Config, v string) error { *field(c) = v; return nil },
+		get: func(c Config) string { return *field(&c) },
+	}
+}
+
+func boolean(name string, roles []Role, help string, field func(*Config) *bool) Setting {
+	return Setting{
+		Name: name, Roles: roles, Default: "false", Help: help, Bool: true,
+		set: func(c *Config, v string) (err error) { *field(c), err = parseBool(v); return err },
+		get: func(c Config) string { return strconv.FormatBool(*field(&c)) },
+	}
+}
+
+func size(name string, roles []Role, def, help string, field func(*Config) *int) Setting {
+	return Setting{
+		Name: name, Roles: roles, Default: def, Help: help,
+		set: func(c *Config, v string) (err error) { *field(c), err = parseBytes(v); return err },
+		get: func(c Config) string { return formatBytes(*field(&c)) },
+	}
+}
+
+func duration(name string, roles []Role, def, help string, field func(*Config) *durationOf) Setting {
+	return Setting{
+		Name: name, Roles: roles, Default: def, Help: help,
+		set: func(c *Config, v string) (err error) { *field(c), err = parseDuration(v); return err },
+		get: func(c Config) string { return field(&c).String() },
+	}
+}
+
+func list(name, help string, parse func(string) (prefixOf, error), field func(*Config) *prefixes) Setting {
+	return Setting{
+		Name: name, Roles: senders, Help: help,
+		set: func(c *Config, v string) (err error) { *field(c), err = parseList(v, parse); return err },
+		get: func(c Config) string { return join(*field(&c), prefixOf.String) },
+	}
+}
+
+func adminListen() Setting {
+	s := text("ADMIN_LISTEN", Roles(), "127.0.0.1:9091", "address of `/livez`, `/readyz` and `/metrics`",
+		func(c *Config) *string { return &c.AdminListen })
+
+	return withDefault(s, Dispatcher, "127.0.0.1:9092")
+}
+
+func amqpURL() Setting {
+	return Setting{
+		Name: "AMQP_URL", Roles: servers, Secret: true,
+		Help: "RabbitMQ 3.10 or later: `amqp://` or `amqps://`, several nodes separated by commas; required",
+		set:  func(c *Config, v string) error { c.AMQPURLs = split(v); return nil },
+		get:  func(c Config) string { return strings.Join(c.AMQPURLs, ",") },
+	}
+}
+
+func auth() Setting {
+	s := Setting{
+		Name: "AUTH", Roles: withAPI, Default: string(AuthKeys),
+		Help: "`keys`, or `none`: everyone is admin, only with a loopback listener",
+		set: func(c *Config, v string) (err error) {
+			c.Auth, err = parseOneOf(v, AuthKeys, AuthNone)
+
+			return err
+		},
+		get: func(c Config) string { return string(c.Auth) },
+	}
+
+	return withDefault(s, Dev, string(AuthNone))
+}
+
+func secretKey() Setting {
+	return Setting{
+		Name: "SECRET_KEY", Roles: Roles(), Secret: true,
+		Help: "32 bytes in base64 that encrypt stored secrets; required, except by `dev`, which generates one into its data folder",
+		set:  func(c *Config, v string) (err error) { c.SecretKey, err = parseKey(v); return err },
+		get:  func(c Config) string { return formatKey(c.SecretKey) },
+	}
+}
+
+func egressPorts() Setting {
+	s := Setting{
+		Name: "EGRESS_PORTS", Roles: senders, Default: "80,443", Help: "ports that may be called, or `any`",
+		set: func(c *Config, v string) (err error) { c.EgressPorts, err = parsePorts(v); return err },
+		get: func(c Config) string { return formatPorts(c.EgressPorts) },
+	}
+
+	return withDefault(s, Dev, anyPort)
+}
+
+func egressResolve() Setting {
+	return Setting{
+		Name: "EGRESS_RESOLVE", Roles: senders, Help: "addresses of hosts instead of DNS: `host=ip,…`",
+		set: func(c *Config, v string) (err error) { c.EgressResolve, err = parseHosts(v); return err },
+		get: func(c Config) string { return formatHosts(c.EgressResolve) },
+	}
+}
+
+func concurrency() Setting {
+	return Setting{
+		Name: "CONCURRENCY", Roles: senders, Default: "256", Help: "attempts at the same time in one process, at most 65535",
+		set: func(c *Config, v string) (err error) { c.Concurrency, err = parseInt(v); return err },
+		get: func(c Config) string { return strconv.Itoa(c.Concurrency) },
+	}
+}
+
+func logLevel() Setting {
+	return Setting{
+		Name: "LOG_LEVEL", Roles: Roles(), Default: "info", Help: "`debug`, `info`, `warn` or `error`",
+		set: func(c *Config, v string) (err error) { c.LogLevel, err = parseLevel(v); return err },
+		get: func(c Config) string { return strings.ToLower(c.LogLevel.String()) },
+	}
+}
+
+func logFormat() Setting {
+	return Setting{
+		Name: "LOG_FORMAT", Roles: Roles(), Default: string(LogJSON), Help: "`json` or `text`",
+		set: func(c *Config, v string) (err error) {
+			c.LogFormat, err = parseOneOf(v, LogJSON, LogText)
+
+			return err
+		},
+		get: func(c Config) string { return string(c.LogFormat) },
+	}
+}

@@ -1,0 +1,213 @@
+package dispatch
+
+import (
+	"context"
+	"sync"
+
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// PoolOptions bound what runs at the same time. Zero values get defaults.
+type PoolOptions struct {
+	// Total is how many attempts run at once. It is soft: the guaranteed
+	// minimum of each endpoint comes on top.
+	Total int
+	// PerEndpoint is the cap of one endpoint; 0 means a quarter of Total.
+	PerEndpoint int
+	// Bytes is how much payloads and answers may hold in memory together.
+	// What runs is never stopped for it; new attempts wait.
+	Bytes int64
+}
+
+const (
+	defaultTotal = 256
+	defaultBytes = 64 << 20
+	// guaranteed attempts of an endpoint run whatever the others do: no
+	// endpoint, however slow, delays another.
+	guaranteed    = 2
+	shareOfTotal  = 4
+	answerReserve = 16 << 10 // expected of each answer before it is read
+)
+
+// Pool hands out the right to run an attempt. It is safe for concurrent use.
+type Pool struct {
+	opt PoolOptions
+
+	mu    sync.Mutex
+	inUse int
+	bytes int64
+	lanes map[task.EndpointID]*lane // of endpoints that run or wait
+	ring  []*lane                   // lanes with waiters, the next one first
+}
+
+// lane is one endpoint's part of the pool.
+type lane struct {
+	id      task.EndpointID
+	inUse   int
+	waiters []*waiter
+}
+
+type waiter struct {
+	slot    *Slot
+	granted chan struct{}
+}
+
+// NewPool makes a pool.
+func NewPool(opt PoolOptions) *Pool {
+	if opt.Total <= 0 {
+		opt.Total = defaultTotal
+	}
+	if opt.PerEndpoint <= 0 {
+		opt.PerEndpoint = opt.Total / shareOfTotal
+	}
+	opt.PerEndpoint = max(opt.PerEndpoint, guaranteed)
+	if opt.Bytes <= 0 {
+		opt.Bytes = defaultBytes
+	}
+	return &Pool{opt: opt, lanes: make(map[task.EndpointID]*lane)}
+}
+
+// PerEndpoint is the most that one endpoint can run.
+func (p *Pool) PerEndpoint() int { return p.opt.PerEndpoint }
+
+// InUse is how many slots are out.
+func (p *Pool) InUse() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.inUse
+}
+
+// Slot is the right to run one attempt. Release it once.
+type Slot struct {
+	pool  *Pool
+	lane  *lane
+	bytes int64
+}
+
+// Acquire waits for a slot of the endpoint, for a payload of n bytes. The
+// error is ctx's cause.
+func (p *Pool) Acquire(ctx context.Context, id task.EndpointID, n int) (*Slot, error) {
+	w := p.enqueue(id, int64(n)+answerReserve)
+	select {
+	case <-w.granted:
+		return w.slot, nil
+	case <-ctx.Done():
+	}
+	if !p.withdraw(w) { // granted at the same moment
+		w.slot.Release()
+	}
+	return nil, context.Cause(ctx)
+}
+
+func (p *Pool) enqueue(id task.EndpointID, n int64) *waiter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := p.lanes[id]
+	if l == nil {
+		l = &lane{id: id}
+		p.lanes[id] = l
+	}
+	w := &waiter{slot: &Slot{pool: p, lane: l, bytes: n}, granted: make(chan struct{})}
+	if len(l.waiters) == 0 {
+		p.ring = append(p.ring, l)
+	}
+	l.waiters = append(l.waiters, w)
+	p.grant()
+	return w
+}
+
+// withdraw takes back a wait. false: it was granted already.
+func (p *Pool) withdraw(w *waiter) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l := w.slot.lane
+	for i, other := range l.waiters {
+		if other != w {
+			continue
+		}
+		l.waiters = append(l.waiters[:i], l.waiters[i+1:]...)
+		if len(l.waiters) == 0 {
+			p.leaveRing(l)
+		}
+		p.forget(l)
+		p.grant() // one endpoint less may leave more for the others
+		return true
+	}
+	return false
+}
+
+// Grow counts n more bytes held by the attempt. It never waits: an attempt
+// that has begun is best ended soon.
+func (s *Slot) Grow(n int) {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	s.bytes += int64(n)
+	s.pool.bytes += int64(n)
+}
+
+// Release gives the slot back.
+func (s *Slot) Release() {
+	p := s.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inUse--
+	p.bytes -= s.bytes
+	s.lane.inUse--
+	p.forget(s.lane)
+	p.grant()
+}
+
+func (p *Pool) forget(l *lane) {
+	if l.inUse == 0 && len(l.waiters) == 0 {
+		delete(p.lanes, l.id)
+	}
+}
+
+// grant gives to one endpoint after the other, one slot each, until a whole
+// round gives nothing.
+func (p *Pool) grant() {
+	for refused := 0; len(p.ring) > 0 && refused < len(p.ring); {
+		l := p.ring[0]
+		p.ring = append(p.ring[1:], l)
+		if !p.fits(l, l.waiters[0].slot) {
+			refused++
+			continue
+		}
+		refused = 0
+		p.give(l)
+	}
+}
+
+func (p *Pool) give(l *lane) {
+	w := l.waiters[0]
+	l.waiters = l.waiters[1:]
+	if len(l.waiters) == 0 {
+		p.leaveRing(l)
+	}
+	l.inUse++
+	p.inUse++
+	p.bytes += w.slot.bytes
+	close(w.granted)
+}
+
+func (p *Pool) leaveRing(l *lane) {
+	for i, other := range p.ring {
+		if other == l {
+			p.ring = append(p.ring[:i], p.ring[i+1:]...)
+			return
+		}
+	}
+}
+
+// fits decides whether the endpoint may run one more now.
+func (p *Pool) fits(l *lane, s *Slot) bool {
+	if l.inUse < guaranteed {
+		return true
+	}
+	return l.inUse < p.share() && p.inUse < p.opt.Total && p.bytes+s.bytes <= p.opt.Bytes
+}
+
+// share is an endpoint's cap now: lowered when several endpoints are busy.
+func (p *Pool) share() int {
+	return max(guaranteed, min(p.opt.PerEndpoint, p.opt.Total/max(len(p.lanes), 1)))
+}

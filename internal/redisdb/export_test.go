@@ -1,0 +1,4 @@
+package redisdb
+
+// Judge is judge.
+var Judge = judge

@@ -1,0 +1,184 @@
+// Package redisdb opens Redis for the drivers of results and registry: one
+// client, one pub/sub connection, the checks at start. It is a leaf.
+package redisdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Client is what drivers call.
+type Client = redis.UniversalClient
+
+// Options of a [DB]. Zero values get defaults.
+type Options struct {
+	// PoolSize is the most connections used at a time; default 64.
+	PoolSize int
+	// Name shows in CLIENT LIST; default "taskgate".
+	Name   string
+	Logger *slog.Logger
+}
+
+const (
+	defaultPool  = 64
+	minIdle      = 4
+	dialTimeout  = 3 * time.Second
+	ioTimeout    = 3 * time.Second
+	poolTimeout  = 4 * time.Second
+	idleTimeout  = 5 * time.Minute
+	pipelinePool = 8
+)
+
+// DB is one Redis. It is safe for concurrent use.
+type DB struct {
+	client *redis.Client
+	bus    *bus
+	log    *slog.Logger
+	close  sync.Once
+}
+
+// ErrURL says that a Redis URL is unusable. It never quotes the URL, which
+// may hold a password.
+var ErrURL = errors.New("not a Redis URL of the form redis://[user:password@]host:port/db, rediss:// or unix://")
+
+// New makes a DB from a URL. It does no I/O.
+func New(rawURL string, opt Options) (*DB, error) {
+	o, err := parse(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.ClientName = opt.Name
+	if o.ClientName == "" {
+		o.ClientName = "taskgate"
+	}
+	if o.PoolSize = opt.PoolSize; o.PoolSize <= 0 {
+		o.PoolSize = defaultPool
+	}
+	quiet()
+	client := redis.NewClient(tuned(o))
+	return &DB{client: client, log: opt.Logger, bus: newBus(client, opt.Logger)}, nil
+}
+
+// quiet keeps the library from writing to standard error by itself: what it
+// has to say reaches callers as errors.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+func parse(rawURL string) (*redis.Options, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, ErrURL
+	}
+	switch u.Scheme {
+	case "redis", "rediss", "unix":
+	default:
+		return nil, fmt.Errorf("%w (its scheme is not redis, rediss or unix)", ErrURL)
+	}
+	if strings.Contains(u.Host, ",") || u.Query().Has("addr") || u.Query().Has("master_name") {
+		return nil, fmt.Errorf("%w (Sentinel and Cluster are not supported yet)", ErrURL)
+	}
+	o, err := redis.ParseURL(rawURL)
+	if err != nil {
+		return nil, ErrURL
+	}
+	return o, nil
+}
+
+// tuned sets what the drivers rely on, whatever the URL says.
+func tuned(o *redis.Options) *redis.Options {
+	// A script that was applied and whose answer was lost must not run again:
+	// its second answer would be a lie.
+	o.MaxRetries = -1
+	// Calls end with their context's deadline.
+	o.ContextTimeoutEnabled = true
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = dialTimeout, ioTimeout, ioTimeout
+	o.DialerRetries = 1 // callers have deadlines and their own patience
+	o.PoolTimeout, o.ConnMaxIdleTime = poolTimeout, idleTimeout
+	o.MinIdleConns = min(minIdle, o.PoolSize)
+	o.PipelinePoolSize = min(pipelinePool, o.PoolSize)
+	// Nothing here needs RESP3, its pushes, or CLIENT SETINFO of 7.2.
+	o.Protocol = 2
+	o.DisableIdentity = true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return o
+}
+
+// Client returns the client for commands and scripts.
+func (db *DB) Client() Client { return db.client }
+
+// Subscribe calls fn for every message of the channel and reset after every
+// (re)subscription, until ctx ends (then nil) or the DB is closed (then an
+// error). All subscriptions share one connection. fn and reset must not block.
+func (db *DB) Subscribe(ctx context.Context, channel string, fn func(msg string), reset func()) error {
+	return db.bus.subscribe(ctx, channel, fn, reset)
+}
+
+// Close ends every call and subscription.
+func (db *DB) Close() error {
+	var err error
+	db.close.Do(func() {
+		db.bus.close()
+		err = db.client.Close()
+	})
+	return err
+}
+
+// Check reaches the server and judges it. Faults that make it unusable are
+// errors, settings that endanger what is stored are warnings for a log.
+func (db *DB) Check(ctx context.Context) (warnings []string, err error) {
+	var all strings.Builder
+	// Not INFO with several sections: that came with 7.0, which is to be found out.
+	for _, section := range []string{"server", "persistence", "memory", "cluster"} {
+		text, err := db.client.Info(ctx, section).Result()
+		if err != nil {
+			return nil, fmt.Errorf("ask Redis for its %s settings: %w", section, err)
+		}
+		all.WriteString(text)
+	}
+	return judge(all.String())
+}
+
+// oldest is the oldest major version that works.
+const oldest = 7
+
+func judge(info string) (warnings []string, err error) {
+	fields := make(map[string]string)
+	for line := range strings.SplitSeq(info, "\n") {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	version := fields["redis_version"]
+	majorText, _, _ := strings.Cut(version, ".")
+	major, err := strconv.Atoi(majorText)
+	if err != nil || major < oldest {
+		return nil, fmt.Errorf("redis %q is too old: %d.0 or later is needed", version, oldest)
+	}
+	if fields["cluster_enabled"] == "1" {
+		return nil, errors.New("redis runs in cluster mode, which is not supported yet")
+	}
+	if fields["aof_enabled"] != "1" {
+		warnings = append(warnings, "Redis keeps no append-only file (appendonly no): states and results since its "+
+			"last snapshot are lost when it stops; tasks are not, the broker has them")
+	}
+	if policy := fields["maxmemory_policy"]; policy != "" && policy != "noeviction" {
+		warnings = append(warnings, "Redis may evict records (maxmemory-policy "+policy+"): set it to noeviction")
+	}
+	return warnings, nil
+}

@@ -1,0 +1,265 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// kindEndpoint is the kind of items that hold a task.Endpoint as JSON.
+const kindEndpoint = "endpoint"
+
+// Options of a [Registry]. Zero values get defaults.
+type Options struct {
+	Logger *slog.Logger
+	// PollEvery is how often the store's version is compared with the
+	// memory's, in case a hint was lost. Default 5 s.
+	PollEvery time.Duration
+	Now       func() time.Time
+}
+
+const (
+	defaultPoll = 5 * time.Second
+	callTimeout = 5 * time.Second
+)
+
+// Registry is the whole registry in memory, kept equal to its store. When the
+// store is emptied, the registry seeds it again. Errors are task.Errors:
+// CodeNotFound, CodeUnavailable, CodeConflict.
+type Registry struct {
+	d   Driver
+	opt Options
+
+	sync   sync.Mutex // one reconciliation with the store at a time
+	synced time.Time  // begin of the last one that succeeded; guarded by sync
+
+	mu      sync.RWMutex
+	state   State // Items unused: see items
+	items   map[Key]Item
+	view    view
+	changed chan struct{} // closed and replaced by every change
+}
+
+// New makes an empty registry over a driver, which stays the caller's to
+// close. Sync fills it.
+func New(d Driver, opt Options) *Registry {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.PollEvery <= 0 {
+		opt.PollEvery = defaultPoll
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	return &Registry{
+		d: d, opt: opt, items: make(map[Key]Item), view: newView(), changed: make(chan struct{}),
+	}
+}
+
+// Changes is closed at the next change of anything. Take it before reading:
+// then no change is missed.
+func (r *Registry) Changes() <-chan struct{} {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.changed
+}
+
+// Run keeps the memory equal to the store until ctx ends. It returns an error
+// only when the driver was closed under it.
+func (r *Registry) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	kick, closed := make(chan struct{}, 1), make(chan error, 1)
+	wg.Go(func() {
+		closed <- r.d.Watch(ctx, func() {
+			select {
+			case kick <- struct{}{}:
+			default:
+			}
+		})
+	})
+	tick := time.NewTicker(r.opt.PollEvery)
+	defer tick.Stop()
+	for failing := false; ; {
+		select {
+		case err := <-closed:
+			cancel()
+			return fail(err)
+		case <-kick:
+		case <-tick.C:
+		}
+		err := r.Sync(ctx)
+		switch {
+		case err == nil:
+			failing = false
+		case ctx.Err() == nil && !failing:
+			failing = true // said once, until it is over
+			r.opt.Logger.WarnContext(ctx, "registry cannot be read; the last known one stays in use", "error", err)
+		}
+	}
+}
+
+// Sync makes memory and store equal once: it loads what is newer, and gives
+// back what the store has lost.
+//
+// What was written anywhere before the call is seen after it, at the cost of
+// one small read. Calls at the same time share it.
+func (r *Registry) Sync(ctx context.Context) error {
+	then := r.opt.Now()
+	r.sync.Lock()
+	defer r.sync.Unlock()
+	begin := r.opt.Now()
+	if r.synced.After(then) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := r.reconcile(ctx); err != nil {
+		return fail(err)
+	}
+	r.synced = begin
+	return nil
+}
+
+// maxRounds bounds a reconciliation that others keep overtaking.
+const maxRounds = 10
+
+var errBusy = errors.New("the registry changes too fast")
+
+func (r *Registry) reconcile(ctx context.Context) error {
+	for range maxRounds {
+		epoch, version, err := r.d.Version(ctx)
+		if err != nil {
+			return err
+		}
+		mine := r.known()
+		switch {
+		case mine.Epoch == epoch && mine.Version == version:
+			return nil
+		case mine.Epoch != "" && (epoch == "" || epoch == mine.Epoch && version < mine.Version):
+			err = r.giveBack(ctx, mine)
+		case mine.Epoch != "" && epoch != mine.Epoch:
+			err = r.merge(ctx, mine)
+		default:
+			err = r.load(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errBusy
+}
+
+// giveBack seeds a store that lost everything, or its latest changes.
+func (r *Registry) giveBack(ctx context.Context, mine State) error {
+	did, err := r.d.Seed(ctx, mine)
+	if did {
+		r.opt.Logger.WarnContext(ctx, "the registry's store was behind; seeded it again from memory",
+			"version", mine.Version, "items", len(mine.Items))
+	}
+	return err
+}
+
+// merge takes over a store that began anew without us: its items and
+// tombstones win, what only we know is put back.
+func (r *Registry) merge(ctx context.Context, mine State) error {
+	theirs, err := r.d.Load(ctx)
+	if err != nil || theirs.Epoch == mine.Epoch || theirs.Epoch == "" {
+		return err
+	}
+	known := make(map[Key]bool, len(theirs.Items))
+	for _, it := range theirs.Items {
+		known[it.Key] = true
+	}
+	n := 0
+	for _, it := range mine.Items {
+		if known[it.Key] || it.Deleted {
+			continue
+		}
+		if _, _, err := r.d.Put(ctx, it, 0, theirs.Epoch); err != nil {
+			return err
+		}
+		n++
+	}
+	r.opt.Logger.WarnContext(ctx, "the registry's store began anew; merged", "put_back", n)
+	return r.load(ctx)
+}
+
+func (r *Registry) load(ctx context.Context) error {
+	s, err := r.d.Load(ctx)
+	if err != nil {
+		return err
+	}
+	r.adopt(s)
+	return nil
+}
+
+// adopt takes a state that was read. An older one (a read that was overtaken)
+// is ignored.
+func (r *Registry) adopt(s State) {
+	items := make(map[Key]Item, len(s.Items))
+	for _, it := range s.Items {
+		items[it.Key] = it
+	}
+	r.mu.RLock()
+	v, faults := makeView(items, r.items, r.view)
+	r.mu.RUnlock()
+	for _, f := range faults {
+		r.opt.Logger.Error("unreadable item in the registry", "kind", f.Kind, "project", f.Project, "name", f.Name)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.Epoch == "" || s.Epoch == r.state.Epoch && s.Version < r.state.Version {
+		return
+	}
+	r.state = State{Epoch: s.Epoch, Version: s.Version}
+	r.show(items, v)
+}
+
+// show replaces what readers see. The caller holds the lock.
+func (r *Registry) show(items map[Key]Item, v view) {
+	r.items, r.view = items, v
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// known is the state in memory.
+func (r *Registry) known() State {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s := r.state
+	s.Items = make([]Item, 0, len(r.items))
+	for _, it := range r.items {
+		s.Items = append(s.Items, it)
+	}
+	return s
+}
+
+func fail(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case task.CodeOf(err) != task.CodeInternal:
+		return err
+	case errors.Is(err, ErrUnavailable), errors.Is(err, errBusy):
+		return task.Wrap(task.CodeUnavailable, err, "the registry cannot be reached now")
+	}
+	return task.Wrap(task.CodeInternal, err, "the registry failed")
+}
+
+const epochBytes = 12
+
+func newEpoch() string {
+	var b [epochBytes]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand, since Go 1.24)
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,94 @@
+package results
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+var errNoSpec = errors.New("a change without its task's spec")
+
+func index(s *task.Spec, r *task.Record) Index {
+	ix := Index{
+		Project: s.Project, Endpoint: s.EndpointID(), Created: s.CreatedAt,
+		Live: !r.State.Final(), Failed: r.State == task.Failed,
+	}
+	// A running attempt began in time: only what waits can expire.
+	if r.State.Waiting() {
+		ix.ExpiresAt = s.ExpiresAt
+	}
+	return ix
+}
+
+func encodeNew(t task.NewTask) (Create, error) {
+	head, err := t.Record.EncodeHead()
+	if err != nil {
+		return Create{}, fmt.Errorf("encode record: %w", err)
+	}
+	spec, err := task.EncodeSpec(&t.Spec)
+	if err != nil {
+		return Create{}, fmt.Errorf("encode spec: %w", err)
+	}
+	snap := task.Snapshot{Spec: t.Spec, Record: t.Record}
+	c := Create{
+		Row:     Row{ID: t.Spec.ID, Version: t.Record.Version, Head: head, Spec: spec},
+		Index:   index(&t.Spec, &t.Record),
+		Payload: t.Payload, AcceptBy: t.AcceptBy, KeepTill: snap.KeepUntil(),
+	}
+	if t.IdemKey != "" {
+		c.Idem = &IdemKey{Key: t.IdemKey, Fingerprint: t.Fingerprint, Until: t.Spec.IdempotentUntil}
+	}
+	return c, nil
+}
+
+func encodeChange(c task.Change) (Swap, error) {
+	if c.Spec == nil {
+		return Swap{}, errNoSpec
+	}
+	head, err := c.Next.EncodeHead()
+	if err != nil {
+		return Swap{}, fmt.Errorf("encode record: %w", err)
+	}
+	snap := task.Snapshot{Spec: *c.Spec, Record: c.Next}
+	s := Swap{
+		ID: c.Spec.ID, Expect: c.Expect, Version: c.Next.Version, Head: head,
+		Index: index(c.Spec, &c.Next), ClearResult: c.ClearResult,
+		Payload: c.Payload, DropPayload: c.DropPayload,
+		KeepTill: snap.KeepUntil(), Wake: c.Next.State.Final(),
+	}
+	if c.Expect == 0 {
+		if s.Spec, err = task.EncodeSpec(c.Spec); err != nil {
+			return Swap{}, fmt.Errorf("encode spec: %w", err)
+		}
+	}
+	if c.Result != nil {
+		if s.Result, err = task.EncodeResult(c.Result); err != nil {
+			return Swap{}, fmt.Errorf("encode result: %w", err)
+		}
+	}
+	for i := range c.Attempts {
+		b, err := task.EncodeAttempt(&c.Attempts[i])
+		if err != nil {
+			return Swap{}, fmt.Errorf("encode attempt: %w", err)
+		}
+		s.Attempts = append(s.Attempts, NumberedAttempt{Number: c.Attempts[i].Number, Data: b})
+	}
+	return s, nil
+}
+
+// snapshot decodes a row, nil for no row.
+func snapshot(r Row) (*task.Snapshot, error) {
+	if r.Version == 0 {
+		return nil, nil //nolint:nilnil // no row is an answer, and nil says so everywhere
+	}
+	rec, err := task.DecodeHead(r.Head, r.Version)
+	if err != nil {
+		return nil, fmt.Errorf("task %s: %w", r.ID, err)
+	}
+	spec, err := task.DecodeSpec(r.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("spec of task %s: %w", r.ID, err)
+	}
+	return &task.Snapshot{Spec: spec, Record: rec}, nil
+}

@@ -1,0 +1,22 @@
+-- place puts a row into the lists of its shard, as ix says:
+-- {project, endpoint, created, live, failed, expires}.
+local function place(tag, id, ix)
+  local project, endpoint, created = ix[1], ix[2], ix[3]
+  redis.call('ZADD', tag .. 'ix:' .. project, created, id)
+  if ix[4] == '1' then
+    redis.call('ZADD', tag .. 'lx:' .. endpoint, created, id)
+    redis.call('SADD', tag .. 'ep:' .. project, endpoint)
+  else
+    redis.call('ZREM', tag .. 'lx:' .. endpoint, id)
+  end
+  if ix[5] == '1' then
+    redis.call('ZADD', tag .. 'fx:' .. project, created, id)
+  else
+    redis.call('ZREM', tag .. 'fx:' .. project, id)
+  end
+  if ix[6] ~= '0' then
+    redis.call('ZADD', tag .. 'x', ix[6], id)
+  else
+    redis.call('ZREM', tag .. 'x', id)
+  end
+end

@@ -1,0 +1,50 @@
+package redis
+
+import (
+	_ "embed"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The scripts. lib.lua stands before those that write rows.
+var (
+	//go:embed lib.lua
+	libLua string
+	//go:embed create.lua
+	createLua string
+	//go:embed swap.lua
+	swapLua string
+	//go:embed accepted.lua
+	acceptedLua string
+	//go:embed renew.lua
+	renewLua string
+	//go:embed abandon.lua
+	abandonLua string
+	//go:embed await.lua
+	awaitLua string
+	//go:embed attempts.lua
+	attemptsLua string
+	//go:embed scan.lua
+	scanLua string
+	//go:embed expiring.lua
+	expiringLua string
+	//go:embed forget.lua
+	forgetLua string
+	//go:embed drop.lua
+	dropLua string
+	//go:embed lead.lua
+	leadLua string
+
+	createScript   = redis.NewScript(libLua + createLua)
+	swapScript     = redis.NewScript(libLua + swapLua)
+	acceptedScript = redis.NewScript(acceptedLua)
+	renewScript    = redis.NewScript(renewLua)
+	abandonScript  = redis.NewScript(abandonLua)
+	awaitScript    = redis.NewScript(awaitLua)
+	attemptsScript = redis.NewScript(attemptsLua)
+	scanScript     = redis.NewScript(scanLua)
+	expiringScript = redis.NewScript(expiringLua)
+	forgetScript   = redis.NewScript(forgetLua)
+	dropScript     = redis.NewScript(dropLua)
+	leadScript     = redis.NewScript(leadLua)
+)

@@ -1,0 +1,144 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/taskgate/taskgate/internal/results"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// placed are the arguments that say where a row is listed.
+func placed(ix *results.Index) []any {
+	return []any{
+		ix.Project, string(ix.Endpoint), millis(ix.Created), flag(ix.Live), flag(ix.Failed), millis(ix.ExpiresAt),
+	}
+}
+
+// Create implements results.Driver.
+func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created, error) {
+	rowKey := d.keys.row(c.ID)
+	idem, idemKey := results.IdemKey{}, rowKey
+	if c.Idem != nil {
+		idem = *c.Idem
+		idemKey = d.keys.of(c.ID) + "i:" + idem.Key
+	}
+	args := []any{string(c.ID), idem.Fingerprint, millis(idem.Until), d.keys.of(c.ID), idem.Key}
+	args = append(args, placed(&c.Index)...)
+	args = append(args, millis(c.AcceptBy), millis(c.KeepTill), "v", c.Version, "h", c.Head, "s", c.Spec)
+	if c.Payload != nil {
+		args = append(args, "p", c.Payload)
+	}
+	if c.Result != nil {
+		args = append(args, "r", c.Result)
+	}
+	reply, err := d.run(ctx, "create", createScript, []string{rowKey, idemKey}, args...)
+	if err != nil {
+		return results.Created{}, err
+	}
+	if reply == nil {
+		return results.Created{New: true}, nil
+	}
+	return taken(reply)
+}
+
+// taken reads {id, v, h, s, same, AcceptBy}.
+func taken(reply any) (results.Created, error) {
+	const same, acceptBy, n = 4, 5, 6
+	f, _ := reply.([]any)
+	if len(f) != n {
+		return results.Created{}, fail("create", errReply)
+	}
+	id, _ := f[0].(string)
+	r, err := row(task.ID(id), f[1:same])
+	if err != nil {
+		return results.Created{}, err
+	}
+	isSame, _ := f[same].(int64)
+	score, _ := f[acceptBy].(string)
+	ms, err := strconv.ParseInt(score, 10, 64)
+	if err != nil {
+		return results.Created{}, fail("create", errReply)
+	}
+	return results.Created{Row: r, SameRequest: isSame == 1, AcceptBy: task.FromMillis(ms)}, nil
+}
+
+// Accepted implements results.Driver.
+func (d *Driver) Accepted(ctx context.Context, id task.ID) error {
+	_, err := d.run(ctx, "note acceptance", acceptedScript, []string{d.keys.row(id), d.keys.pend(id)}, string(id))
+	return err
+}
+
+// Renew implements results.Driver.
+func (d *Driver) Renew(ctx context.Context, id task.ID, old, next time.Time) (bool, error) {
+	reply, err := d.run(ctx, "renew acceptance", renewScript, []string{d.keys.row(id), d.keys.pend(id)},
+		string(id), millis(old), millis(next))
+	return reply == int64(1), err
+}
+
+// Abandon implements results.Driver.
+func (d *Driver) Abandon(ctx context.Context, now time.Time, limit int) (int, error) {
+	total := 0
+	for _, tag := range d.keys.shards {
+		for total < limit {
+			reply, err := d.run(ctx, "abandon", abandonScript, []string{tag + "pend"}, millis(now), limit-total, tag)
+			if err != nil {
+				return total, err
+			}
+			pair, _ := reply.([]any)
+			if len(pair) != 2 {
+				return total, fail("abandon", errReply)
+			}
+			n, _ := pair[0].(int64)
+			total += int(n)
+			if pair[1] == int64(0) {
+				break
+			}
+		}
+	}
+	return total, nil
+}
+
+// Swap implements results.Driver.
+func (d *Driver) Swap(ctx context.Context, s results.Swap) (results.Swapped, error) {
+	args := []any{string(s.ID), s.Expect, d.keys.of(s.ID), d.keys.channels()}
+	args = append(args, placed(&s.Index)...)
+	remove, set := parts(&s)
+	args = append(args, millis(s.KeepTill), flag(s.Wake), len(remove))
+	args = append(args, remove...)
+	args = append(args, set...)
+	reply, err := d.run(ctx, "swap", swapScript, []string{d.keys.row(s.ID), d.keys.waits(s.ID)}, args...)
+	if err != nil || reply == nil {
+		return results.Swapped{OK: err == nil}, err
+	}
+	present, err := rowOf(s.ID, reply)
+	return results.Swapped{Row: present}, err
+}
+
+// parts are the fields that a swap removes and sets.
+func parts(s *results.Swap) (remove, set []any) {
+	set = []any{"v", s.Version, "h", s.Head}
+	if s.Expect == 0 {
+		set = append(set, "s", s.Spec)
+	}
+	switch {
+	case s.Result != nil:
+		set = append(set, "r", s.Result)
+	case s.ClearResult:
+		remove = append(remove, "r")
+	}
+	switch {
+	case s.Payload != nil:
+		set = append(set, "p", s.Payload)
+	case s.DropPayload:
+		remove = append(remove, "p")
+	}
+	for _, a := range s.Attempts {
+		set = append(set, "a"+strconv.Itoa(a.Number), a.Data)
+		if old := a.Number - maxAttempts; old > 0 {
+			remove = append(remove, "a"+strconv.Itoa(old))
+		}
+	}
+	return remove, set
+}

@@ -1,0 +1,155 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/taskgate/taskgate/internal/results"
+	"github.com/taskgate/taskgate/internal/sqlitedb"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// Create implements [results.Driver].
+func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created, error) {
+	var out results.Created
+	now := d.millis()
+	err := d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) (err error) {
+		out = results.Created{}
+		taken, err := d.holder(tx, c, now, &out)
+		if err != nil || taken {
+			return err
+		}
+		out.New = true
+		idem := ""
+		if c.Idem != nil {
+			idem = c.Idem.Key
+			if _, err := tx.Exec("INSERT OR REPLACE INTO idem (key, fingerprint, until, id) VALUES (?, ?, ?, ?)",
+				c.Idem.Key, c.Idem.Fingerprint, millis(c.Idem.Until), string(c.ID)); err != nil {
+				return err
+			}
+		}
+		n, err := insert(tx, c.Row, c.Index, millis(c.AcceptBy), millis(c.KeepTill), idem)
+		if err != nil {
+			return err
+		}
+		return setPart(tx, setPayload, n, c.Payload)
+	})
+	return out, err
+}
+
+// holder finds the row that has the key, or the id, already.
+func (d *Driver) holder(tx *sqlitedb.Tx, c results.Create, now int64, out *results.Created) (taken bool, err error) {
+	id, same := string(c.ID), true
+	if c.Idem != nil {
+		var fingerprint, holder string
+		found, err := tx.Row("SELECT fingerprint, id FROM idem WHERE key = ? AND until > ?", []any{c.Idem.Key, now}, &fingerprint, &holder)
+		if err != nil {
+			return false, err
+		}
+		if found {
+			id, same = holder, fingerprint == c.Idem.Fingerprint
+		}
+	}
+	p, err := find(tx, task.ID(id), now)
+	if err != nil || p.Version == 0 {
+		return false, err
+	}
+	out.Row, out.SameRequest = p.Row, same
+	out.AcceptBy = task.FromMillis(max(p.acceptBy, -p.acceptBy))
+	return true, nil
+}
+
+// Accepted implements [results.Driver].
+func (d *Driver) Accepted(ctx context.Context, id task.ID) error {
+	return d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
+		_, err := tx.Exec("UPDATE tasks SET accept_by = 0 WHERE id = ? AND accept_by <> 0", string(id))
+		return err
+	})
+}
+
+// Renew implements [results.Driver].
+func (d *Driver) Renew(ctx context.Context, id task.ID, old, next time.Time) (ok bool, err error) {
+	now := d.millis()
+	err = d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
+		// The sign stays: what Abandon leaves alone it goes on leaving alone.
+		n, err := tx.Exec(`UPDATE tasks SET accept_by = CASE WHEN accept_by < 0 THEN -?1 ELSE ?1 END
+			WHERE id = ?2 AND accept_by <> 0 AND abs(accept_by) = ?3 AND keep_till > ?4`,
+			millis(next), string(id), millis(old), now)
+		ok = n > 0
+		return err
+	})
+	return ok, err
+}
+
+const selectAbandoned = `SELECT n, id, idem FROM tasks
+	WHERE accept_by > 0 AND accept_by <= ? AND keep_till > ? ORDER BY accept_by LIMIT ?`
+
+// Abandon implements [results.Driver].
+func (d *Driver) Abandon(ctx context.Context, now time.Time, limit int) (int, error) {
+	var n int
+	kept := d.millis()
+	err := d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) (err error) {
+		n, err = removeAll(tx, selectAbandoned, millis(now), kept, limit)
+		return err
+	})
+	return n, err
+}
+
+// forgetStep bounds what one call of Forget removes.
+const forgetStep = 500
+
+const selectForgotten = `SELECT n, id, idem FROM tasks WHERE keep_till <= ? ORDER BY keep_till LIMIT ?`
+
+// Forget implements [results.Driver]. It works for all projects alike: what
+// it removes reads as absent already.
+func (d *Driver) Forget(ctx context.Context, _ string, _ time.Time) error {
+	now := d.millis()
+	return d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
+		if _, err := removeAll(tx, selectForgotten, now, forgetStep); err != nil {
+			return err
+		}
+		_, err := tx.Exec("DELETE FROM idem WHERE key IN (SELECT key FROM idem WHERE until <= ? ORDER BY until LIMIT ?)", now, forgetStep)
+		return err
+	})
+}
+
+// removeAll removes the rows of a query for n, id and idem.
+func removeAll(tx *sqlitedb.Tx, q string, args ...any) (int, error) {
+	type row struct {
+		n        int64
+		id, idem string
+	}
+	var all []row
+	err := tx.Rows(q, args, func(scan func(...any) error) error {
+		var r row
+		err := scan(&r.n, &r.id, &r.idem)
+		all = append(all, r)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range all {
+		if err := remove(tx, r.n, r.id, r.idem); err != nil {
+			return 0, err
+		}
+	}
+	return len(all), nil
+}
+
+// remove deletes a row with all its parts. A key that points to another row
+// by now stays.
+func remove(tx *sqlitedb.Tx, n int64, id, idem string) error {
+	for _, q := range []string{
+		"DELETE FROM tasks WHERE n = ?", dropPayload, dropResult, "DELETE FROM attempts WHERE n = ?",
+	} {
+		if _, err := tx.Exec(q, n); err != nil {
+			return err
+		}
+	}
+	if idem == "" {
+		return nil
+	}
+	_, err := tx.Exec("DELETE FROM idem WHERE key = ? AND id = ?", idem, id)
+	return err
+}

@@ -1,0 +1,8 @@
+package sqlite
+
+// Queries whose plans are checked.
+var (
+	Lists           = lists
+	SelectAbandoned = selectAbandoned
+	SelectForgotten = selectForgotten
+)
