@@ -1,0 +1,157 @@
+// Package api serves the public HTTP API: the contract openapi.yaml, in Go.
+//
+// A request passes, in this order: its id and log line, authentication, the
+// contract's parameters, the body (schema and meaning together, so that all
+// faults are told at once), then one method of [Server] for its operation.
+// Every refusal is an error with a code; problem.go alone knows statuses.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/taskgate/taskgate/internal/auth"
+	"github.com/taskgate/taskgate/internal/lifecycle"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// Engine changes tasks.
+type Engine interface {
+	Accept(ctx context.Context, s lifecycle.Submission) (lifecycle.Receipt, error)
+	Find(ctx context.Context, project string, id task.ID) (*task.Snapshot, error)
+	Cancel(ctx context.Context, project string, id task.ID) (*task.Snapshot, error)
+	Retry(ctx context.Context, project string, id task.ID) (*task.Snapshot, error)
+	CancelEndpoint(ctx context.Context, project, endpoint string) (int, error)
+}
+
+// Results reads tasks.
+type Results interface {
+	// GetResult returns a task with its result; both may be nil.
+	GetResult(ctx context.Context, id task.ID) (*task.Snapshot, *task.Result, error)
+	Attempts(ctx context.Context, id task.ID) ([]task.Attempt, error)
+	List(ctx context.Context, q task.Query) (task.Page, error)
+	CountLive(ctx context.Context, project string, ep task.EndpointID) (int, error)
+}
+
+// Waiter waits for ends.
+type Waiter interface {
+	// Wait returns the task as soon as it is final, or at until as it is
+	// then; nil for an unknown id.
+	Wait(ctx context.Context, id task.ID, until time.Time) (*task.Snapshot, error)
+}
+
+// Endpoints is the registry.
+type Endpoints interface {
+	// Endpoint returns a copy.
+	Endpoint(project, name string) (*task.Endpoint, bool)
+	// Endpoints returns a project's endpoints, sorted by name.
+	Endpoints(project string) []task.Endpoint
+	// UpdateEndpoint stores what fn makes of the present endpoint (nil:
+	// none). fn may be called several times; its error is returned as it is.
+	// Project, name and times are set by the registry.
+	UpdateEndpoint(
+		ctx context.Context, project, name string, fn func(old *task.Endpoint) (task.Endpoint, error),
+	) (created bool, ep task.Endpoint, err error)
+	DeleteEndpoint(ctx context.Context, project, name string) error
+	// Sync makes what was written before the call, on any gateway, seen after
+	// it.
+	Sync(ctx context.Context) error
+}
+
+// Queues makes and removes the endpoints' queues.
+type Queues interface {
+	Declare(ctx context.Context, ep task.EndpointID) error
+	Delete(ctx context.Context, ep task.EndpointID) error
+}
+
+// Secrets makes signing secrets and hides them.
+type Secrets interface {
+	// Generate returns a new secret in its written form.
+	Generate() string
+	// Check says what is wrong with a written secret, without quoting it.
+	Check(secret string) (detail string, ok bool)
+	// Seal encrypts a secret for the registry, bound to its endpoint.
+	Seal(project, endpoint, secret string) ([]byte, error)
+}
+
+// Authenticator says who calls. Errors carry the codes of package auth.
+type Authenticator interface {
+	Authenticate(r *http.Request) (auth.Principal, error)
+}
+
+// URLChecker says what is wrong with a handler's URL.
+type URLChecker func(url string) (detail string, ok bool)
+
+// Check is a dependency's readiness.
+type Check struct {
+	Name string
+	// Ready returns nil when requests that need the dependency have a fair
+	// chance. It must end by its context's end.
+	Ready func(ctx context.Context) error
+}
+
+// Deps are what the API stands on. All are required but Ready.
+type Deps struct {
+	Engine    Engine
+	Results   Results
+	Waiter    Waiter
+	Endpoints Endpoints
+	Queues    Queues
+	Secrets   Secrets
+	Auth      Authenticator
+	CheckURL  URLChecker
+	Ready     []Check
+}
+
+// Options of a [Server]. Zero values get the defaults.
+type Options struct {
+	// MaxPayload is the longest payload, in bytes; default 1 MiB.
+	MaxPayload int
+	// MaxWait is the longest long-poll; default 60 s.
+	MaxWait time.Duration
+	// MaxDelay is how far ahead a task may start; default and at most
+	// task.MaxDelay.
+	MaxDelay time.Duration
+	// BodyTimeout is how long a request's body may take to arrive; default 30 s.
+	BodyTimeout time.Duration
+	// WriteTimeout is how long an answer may take, beside a wait; default 30 s.
+	WriteTimeout time.Duration
+	// ReadyTimeout bounds one readiness check; default 2 s.
+	ReadyTimeout time.Duration
+	Now          func() time.Time
+	Logger       *slog.Logger
+}
+
+// Defaults of [Options].
+const (
+	defaultMaxPayload   = 1 << 20
+	defaultMaxWait      = time.Minute
+	defaultBodyTimeout  = 30 * time.Second
+	defaultWriteTimeout = 30 * time.Second
+	defaultReadyTimeout = 2 * time.Second
+)
+
+func (o Options) withDefaults() Options {
+	orDefault(&o.MaxPayload, defaultMaxPayload)
+	orDefault(&o.MaxWait, defaultMaxWait)
+	orDefault(&o.MaxDelay, task.MaxDelay)
+	orDefault(&o.BodyTimeout, defaultBodyTimeout)
+	orDefault(&o.WriteTimeout, defaultWriteTimeout)
+	orDefault(&o.ReadyTimeout, defaultReadyTimeout)
+	o.MaxDelay = min(o.MaxDelay, task.MaxDelay)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+func orDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}

@@ -1,0 +1,98 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// maxHead bounds a JSON body beside its payload.
+const maxHead = 64 << 10
+
+// readBody reads the request's body whole, up to limit bytes, with its own
+// deadline.
+func (s *Server) readBody(c echo.Context, limit int) ([]byte, error) {
+	r := c.Request()
+	tooLarge := task.Errorf(codePayloadTooLarge, "the body is longer than %d bytes", limit)
+	if r.ContentLength > int64(limit) {
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, int64(limit)))
+	if err == nil {
+		s.bodyArrived(c)
+		return body, nil
+	}
+	if over := (*http.MaxBytesError)(nil); errors.As(err, &over) {
+		return nil, tooLarge
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, task.Errorf(codeRequestTimeout, "the body did not arrive within %s", s.opt.BodyTimeout)
+	}
+	return nil, task.Wrap(codeMalformed, err, "the body ended early or is wrongly framed")
+}
+
+// expectBody bounds how long the body may take to arrive, whether or not
+// anybody reads it: before it answers, the server reads what is left, and
+// without a deadline a client that sends nothing would hold it for ever.
+func (s *Server) expectBody(c echo.Context) {
+	if c.Request().ContentLength != 0 {
+		s.readBy(c, time.Now().Add(s.opt.BodyTimeout))
+	}
+}
+
+// bodyArrived lifts the deadline: left over, it would end the context of a
+// long-poll.
+func (s *Server) bodyArrived(c echo.Context) { s.readBy(c, time.Time{}) }
+
+func (s *Server) readBy(c echo.Context, at time.Time) {
+	_ = http.NewResponseController(c.Response()).SetReadDeadline(at) // recorders in tests have none
+}
+
+// readJSON reads a JSON body into dst. Faults are noted with the call's; dst
+// then holds what could be read, so that its meaning can be checked as well.
+// The text of the member named exempt is returned untouched.
+func (s *Server) readJSON(c echo.Context, dst any, exempt string) (body, payload []byte, err error) {
+	own := callOf(c)
+	if err := mustBeJSON(c.Request().Header.Get(echo.HeaderContentType)); err != nil {
+		return nil, nil, err
+	}
+	limit := maxHead
+	if exempt != "" {
+		limit += s.opt.MaxPayload
+	}
+	if body, err = s.readBody(c, limit); err != nil {
+		return nil, nil, err
+	}
+	doc, err := readDocument(body, exempt, maxHead, &own.faults)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(doc.exempt) > s.opt.MaxPayload {
+		return nil, nil, task.Errorf(codePayloadTooLarge, "the payload is longer than %d bytes", s.opt.MaxPayload)
+	}
+	conform(own.op.body, doc.tree, own.faults.inBody)
+	// A member of the wrong type is noted above; the others are still read.
+	err = json.Unmarshal(doc.head, dst)
+	if wrong := (*json.UnmarshalTypeError)(nil); err != nil && !errors.As(err, &wrong) {
+		return nil, nil, task.Wrap(task.CodeInternal, err, "")
+	}
+	return body, doc.exempt, nil
+}
+
+func mustBeJSON(contentType string) error {
+	media, params, err := mime.ParseMediaType(contentType)
+	charset := params["charset"]
+	if err == nil && media == mediaJSON && (charset == "" || strings.EqualFold(charset, "utf-8")) {
+		return nil
+	}
+	return task.Errorf(codeUnsupportedMedia, "send the body as application/json, in UTF-8")
+}

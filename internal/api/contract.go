@@ -1,0 +1,113 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskgate/taskgate"
+	"github.com/taskgate/taskgate/internal/auth"
+)
+
+// contract is openapi.yaml, prepared: one router finds the operation, and
+// what is validated is surely what is served.
+type contract struct {
+	operations map[string]*operation // by method and route of echo
+	json       []byte
+}
+
+// operation is one operation of the contract.
+type operation struct {
+	id     string
+	scope  auth.Scope // "": open to everyone
+	params []*openapi3.Parameter
+	// body is the JSON body's schema; nil when it takes none.
+	body *openapi3.Schema
+	// late: the handler reads the body and tells the parameters' faults
+	// together with the body's.
+	late bool
+	// offers are the media types of good answers.
+	offers []string
+}
+
+// scopes says which right each operation needs. A test holds it against the
+// contract: those that are missing here are open there.
+var scopes = map[string]auth.Scope{
+	"submitTask":       auth.ScopeTasksWrite,
+	"submitRawTask":    auth.ScopeTasksWrite,
+	"cancelTask":       auth.ScopeTasksWrite,
+	"retryTask":        auth.ScopeTasksWrite,
+	"listTasks":        auth.ScopeTasksRead,
+	"getTask":          auth.ScopeTasksRead,
+	"getTaskResult":    auth.ScopeTasksRead,
+	"listTaskAttempts": auth.ScopeTasksRead,
+	"putEndpoint":      auth.ScopeEndpointsWrite,
+	"deleteEndpoint":   auth.ScopeEndpointsWrite,
+	"pauseEndpoint":    auth.ScopeEndpointsWrite,
+	"resumeEndpoint":   auth.ScopeEndpointsWrite,
+	"listEndpoints":    auth.ScopeEndpointsRead,
+	"getEndpoint":      auth.ScopeEndpointsRead,
+}
+
+func loadContract() (*contract, error) {
+	doc, err := openapi3.NewLoader().LoadFromData(taskgate.Contract)
+	if err != nil {
+		return nil, fmt.Errorf("load the contract: %w", err)
+	}
+	text, err := doc.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("write the contract as JSON: %w", err)
+	}
+	c := &contract{operations: make(map[string]*operation), json: text}
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			c.operations[method+" "+echoPath(path)] = makeOperation(item, op)
+		}
+	}
+	return c, nil
+}
+
+func makeOperation(item *openapi3.PathItem, op *openapi3.Operation) *operation {
+	out := &operation{id: op.OperationID, scope: scopes[op.OperationID]}
+	for _, ref := range slices.Concat(item.Parameters, op.Parameters) {
+		out.params = append(out.params, ref.Value)
+	}
+	if op.RequestBody != nil {
+		out.late = true
+		if media := op.RequestBody.Value.Content[mediaJSON]; media != nil {
+			out.body = media.Schema.Value
+		}
+	}
+	for status, ref := range op.Responses.Map() {
+		if strings.HasPrefix(status, "2") {
+			for media := range ref.Value.Content {
+				out.offers = append(out.offers, media)
+			}
+		}
+	}
+	return out
+}
+
+// echoPath turns /a/{b} into /a/:b.
+func echoPath(path string) string {
+	return strings.NewReplacer("{", ":", "}", "").Replace(path)
+}
+
+// find returns the operation of a routed request, nil for none.
+func (c *contract) find(e echo.Context) *operation {
+	return c.operations[e.Request().Method+" "+e.Path()]
+}
+
+// GetContractYaml serves the contract as it is written.
+func (s *Server) GetContractYaml(c echo.Context) error {
+	return c.Blob(http.StatusOK, mediaYAML, taskgate.Contract)
+}
+
+// GetContractJson serves the contract as JSON.
+func (s *Server) GetContractJson(c echo.Context) error {
+	return c.Blob(http.StatusOK, mediaJSON, s.contract.json)
+}

@@ -1,0 +1,240 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskgate/taskgate/internal/api/gen"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// PutEndpoint creates or replaces an endpoint.
+func (s *Server) PutEndpoint(c echo.Context, name gen.EndpointName) error {
+	own, ctx := callOf(c), c.Request().Context()
+	project := own.who.Project
+	var in gen.EndpointConfig
+	if _, _, err := s.readJSON(c, &in, ""); err != nil {
+		return err
+	}
+	wanted := s.endpoint(&in, &own.faults)
+	if err := own.faults.err(); err != nil {
+		return err
+	}
+	if in.Secret != nil {
+		sealed, err := s.Secrets.Seal(project, name, *in.Secret)
+		if err != nil {
+			return err
+		}
+		wanted.SealedSecret = sealed
+	}
+	// First the queue: a task for a registered endpoint must find it.
+	if err := s.Queues.Declare(ctx, task.MakeEndpointID(project, name)); err != nil {
+		return err
+	}
+	p := replacement{s: s, project: project, name: name, in: &in, wanted: wanted}
+	created, ep, err := s.Endpoints.UpdateEndpoint(ctx, project, name, p.of)
+	if err != nil {
+		return err
+	}
+	view := s.viewEndpoint(ctx, &ep)
+	view.Secret = p.shown
+	if created {
+		c.Response().Header().Set(echo.HeaderLocation, "/v1/endpoints/"+name)
+		return s.json(c, http.StatusCreated, view)
+	}
+	return s.json(c, http.StatusOK, view)
+}
+
+// replacement makes the new endpoint out of the old one.
+type replacement struct {
+	s             *Server
+	project, name string
+	in            *gen.EndpointConfig
+	wanted        task.Endpoint
+	shown         *string // the secret, when it is new
+}
+
+func (p *replacement) of(old *task.Endpoint) (task.Endpoint, error) {
+	next := p.wanted
+	p.shown = p.in.Secret
+	if old != nil {
+		next.Disabled, next.Paused = old.Disabled, old.Paused
+	}
+	if p.in.Paused != nil {
+		next.Paused = *p.in.Paused
+	}
+	switch {
+	case p.in.Secret != nil:
+	case old != nil && len(old.SealedSecret) > 0:
+		next.SealedSecret = old.SealedSecret
+	default:
+		secret := p.s.Secrets.Generate()
+		sealed, err := p.s.Secrets.Seal(p.project, p.name, secret)
+		if err != nil {
+			return task.Endpoint{}, err
+		}
+		next.SealedSecret, p.shown = sealed, &secret
+	}
+	return next, nil
+}
+
+// refresh lets the next look at the registry see what any gateway wrote before
+// this request. While the store is away, what is in memory has to do.
+func (s *Server) refresh(ctx context.Context) {
+	if err := s.Endpoints.Sync(ctx); err != nil {
+		s.opt.Logger.WarnContext(ctx, "the registry may be stale", "error", err)
+	}
+}
+
+// findEndpoint finds an endpoint that may have been registered a moment ago by
+// way of another gateway.
+func (s *Server) findEndpoint(ctx context.Context, project, name string) (*task.Endpoint, bool) {
+	if ep, ok := s.Endpoints.Endpoint(project, name); ok {
+		return ep, true
+	}
+	s.refresh(ctx)
+	return s.Endpoints.Endpoint(project, name)
+}
+
+// GetEndpoint shows an endpoint.
+func (s *Server) GetEndpoint(c echo.Context, name gen.EndpointName) error {
+	s.refresh(c.Request().Context())
+	ep, ok := s.Endpoints.Endpoint(callOf(c).who.Project, name)
+	if !ok {
+		return noEndpoint()
+	}
+	return s.json(c, http.StatusOK, s.viewEndpoint(c.Request().Context(), ep))
+}
+
+// PauseEndpoint holds an endpoint's tasks.
+func (s *Server) PauseEndpoint(c echo.Context, name gen.EndpointName) error {
+	return s.changeEndpoint(c, name, func(ep *task.Endpoint) { ep.Paused = true })
+}
+
+// ResumeEndpoint lets an endpoint's tasks go on.
+func (s *Server) ResumeEndpoint(c echo.Context, name gen.EndpointName) error {
+	return s.changeEndpoint(c, name, func(ep *task.Endpoint) { ep.Paused, ep.Disabled = false, task.ReasonNone })
+}
+
+func (s *Server) changeEndpoint(c echo.Context, name string, change func(*task.Endpoint)) error {
+	ctx := c.Request().Context()
+	s.refresh(ctx)
+	_, ep, err := s.Endpoints.UpdateEndpoint(ctx, callOf(c).who.Project, name,
+		func(old *task.Endpoint) (task.Endpoint, error) {
+			if old == nil {
+				return task.Endpoint{}, noEndpoint()
+			}
+			next := *old
+			change(&next)
+			return next, nil
+		})
+	if err != nil {
+		return err
+	}
+	return s.json(c, http.StatusOK, s.viewEndpoint(ctx, &ep))
+}
+
+// forcedTime is how long cancelling an endpoint's tasks may take.
+const forcedTime = 10 * time.Minute
+
+// DeleteEndpoint deletes an endpoint: registry, tasks, queue, so that nothing
+// new comes while the old is cleared away. A deletion that was interrupted
+// after its first step can be repeated with force.
+func (s *Server) DeleteEndpoint(c echo.Context, name gen.EndpointName, params gen.DeleteEndpointParams) error {
+	ctx, project := c.Request().Context(), callOf(c).who.Project
+	id := task.MakeEndpointID(project, name)
+	live, err := s.Results.CountLive(ctx, project, id)
+	if err != nil {
+		return err
+	}
+	s.refresh(ctx)
+	_, known := s.Endpoints.Endpoint(project, name)
+	force := params.Force != nil
+	switch {
+	case !known && (!force || live == 0):
+		return noEndpoint()
+	case live > 0 && !force:
+		return task.Errorf(task.CodeEndpointBusy,
+			"%d tasks of this endpoint have not ended; delete with force=cancel to cancel them", live)
+	case known:
+		if err := s.Endpoints.DeleteEndpoint(ctx, project, name); err != nil {
+			return err
+		}
+	}
+	if force {
+		s.extend(c, forcedTime)
+		if _, err := s.Engine.CancelEndpoint(ctx, project, name); err != nil {
+			return err
+		}
+	}
+	if err := s.Queues.Delete(ctx, id); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+// endpointCursor marks a cursor of this list and its version.
+const endpointCursor = "e1."
+
+// ListEndpoints lists a page of endpoints by name.
+func (s *Server) ListEndpoints(c echo.Context, params gen.ListEndpointsParams) error {
+	after, err := parseEndpointCursor(params.Cursor)
+	if err != nil {
+		return err
+	}
+	limit := defaultLimit
+	if params.Limit != nil {
+		limit = *params.Limit
+	}
+	s.refresh(c.Request().Context())
+	all := s.Endpoints.Endpoints(callOf(c).who.Project)
+	from, _ := slices.BinarySearchFunc(all, after+"\x00", func(ep task.Endpoint, name string) int {
+		return strings.Compare(ep.Name, name)
+	})
+	if after == "" {
+		from = 0
+	}
+	page := all[from:min(len(all), from+limit)]
+	out := gen.EndpointList{Data: make([]gen.Endpoint, len(page))}
+	for i := range page {
+		out.Data[i] = s.viewEndpoint(c.Request().Context(), &page[i])
+	}
+	if from+limit < len(all) {
+		last := endpointCursor + page[len(page)-1].Name
+		out.NextCursor = new(base64.RawURLEncoding.EncodeToString([]byte(last)))
+	}
+	return s.json(c, http.StatusOK, out)
+}
+
+func parseEndpointCursor(cursor *string) (after string, err error) {
+	if cursor == nil || *cursor == "" {
+		return "", nil
+	}
+	plain, err := base64.RawURLEncoding.DecodeString(*cursor)
+	name, ok := strings.CutPrefix(string(plain), endpointCursor)
+	if err != nil || !ok {
+		return "", badCursor()
+	}
+	return name, nil
+}
+
+// viewEndpoint shows an endpoint, never its stored secret.
+func (s *Server) viewEndpoint(ctx context.Context, ep *task.Endpoint) gen.Endpoint {
+	out := gen.Endpoint{
+		Name: ep.Name, Url: ep.URL, Method: gen.EndpointMethod(ep.Method), Headers: ep.Headers,
+		Timeout: task.Duration(ep.TimeoutFor(&task.Spec{})).String(), Retry: viewRetry(ep.Retry),
+		Result: viewResultPolicy(&ep.Result), Labels: ep.Labels, Paused: ep.Paused,
+		DisabledReason: viewReason(ep.Disabled), CreatedAt: ep.CreatedAt.UTC(), UpdatedAt: ep.UpdatedAt.UTC(),
+	}
+	// The registry answers without the store; so does this.
+	if n, err := s.Results.CountLive(ctx, ep.Project, ep.ID()); err == nil {
+		out.Waiting = &n
+	}
+	return out
+}

@@ -1,0 +1,384 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/taskgate/taskgate/internal/api"
+	"github.com/taskgate/taskgate/internal/auth"
+	"github.com/taskgate/taskgate/internal/lifecycle"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+const (
+	adminKey = "tg_test_0123456789abcdef"
+	project  = auth.DefaultProject
+)
+
+// world is everything below the API, in memory.
+type world struct {
+	mu        sync.Mutex
+	log       []string // what was called, in order
+	tasks     map[task.ID]*stored
+	keys      map[string]*stored
+	endpoints map[string]task.Endpoint
+	submitted []lifecycle.Submission
+	ends      chan struct{} // closed when a task ended
+	fail      map[string]error
+	lastQuery task.Query
+	page      task.Page
+	logged    strings.Builder
+	changed   chan struct{} // closed and replaced when log grows
+}
+
+type stored struct {
+	task.Snapshot
+	result      *task.Result
+	attempts    []task.Attempt
+	fingerprint string
+}
+
+func newWorld() *world {
+	return &world{
+		tasks: make(map[task.ID]*stored), keys: make(map[string]*stored), endpoints: make(map[string]task.Endpoint),
+		fail: make(map[string]error), ends: make(chan struct{}), changed: make(chan struct{}),
+	}
+}
+
+func (w *world) enter(what string) error {
+	w.log = append(w.log, what)
+	close(w.changed)
+	w.changed = make(chan struct{})
+	return w.fail[what]
+}
+
+// server makes an API over w with one endpoint, "emails".
+func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *api.Server {
+	t.Helper()
+	w.endpoints["emails"] = task.Endpoint{
+		Project: project, Name: "emails", URL: "https://app.example.com/", Method: "POST",
+		Timeout: task.Duration(30 * time.Second), Result: task.ResultPolicy{MaxBytes: 1000},
+		SealedSecret: []byte("sealed"), CreatedAt: time.Now(), UpdatedAt: time.Now(),
+	}
+	key, err := auth.NewAdminKey(adminKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := api.Deps{
+		Engine: w, Results: w, Waiter: w, Endpoints: registry{w}, Queues: queues{w}, Secrets: secrets{}, Auth: key,
+		CheckURL: checkURL,
+		Ready: []api.Check{
+			{Name: "store", Ready: func(context.Context) error { return w.failing("store") }},
+			{Name: "broker", Ready: func(context.Context) error { return w.failing("broker") }},
+		},
+	}
+	opt := api.Options{MaxPayload: 4096, Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: w}, nil))}
+	for _, f := range change {
+		f(&deps, &opt)
+	}
+	s, err := api.New(deps, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+type lockedWriter struct{ w *world }
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	return l.w.logged.Write(p)
+}
+
+func (w *world) failing(what string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fail[what]
+}
+
+func checkURL(s string) (string, bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" {
+		return "must be an absolute http or https URL", false
+	}
+	return "", true
+}
+
+func (w *world) Accept(_ context.Context, s lifecycle.Submission) (lifecycle.Receipt, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.enter("accept"); err != nil {
+		return lifecycle.Receipt{}, err
+	}
+	w.submitted = append(w.submitted, s)
+	if old := w.keys[s.IdempotencyKey]; old != nil {
+		if old.fingerprint != s.Fingerprint {
+			return lifecycle.Receipt{}, task.Errorf(task.CodeKeyReused, "another request used the key")
+		}
+		return lifecycle.Receipt{Task: old.Snapshot, Replayed: true}, nil
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	spec := task.Spec{
+		ID: task.MakeID(ulid.Make().String(), 3), Project: s.Project, Endpoint: s.Endpoint, CreatedAt: now, RunAt: s.RunAt,
+		ExpiresAt: s.ExpiresAt, Labels: s.Labels, ContentType: s.ContentType, PayloadSize: len(s.Payload),
+	}
+	t := &stored{Snapshot: task.Snapshot{Spec: spec, Record: task.NewRecord(&spec)}, fingerprint: s.Fingerprint}
+	w.tasks[spec.ID] = t
+	if s.IdempotencyKey != "" {
+		w.keys[s.IdempotencyKey] = t
+	}
+	return lifecycle.Receipt{Task: t.Snapshot}, nil
+}
+
+func (w *world) Find(_ context.Context, project string, id task.ID) (*task.Snapshot, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.enter("find"); err != nil {
+		return nil, err
+	}
+	t := w.tasks[id]
+	if t == nil || t.Project != project {
+		return nil, task.Errorf(task.CodeNotFound, "no such task")
+	}
+	return new(t.Snapshot), nil
+}
+
+func (w *world) change(project string, id task.ID, f func(task.Record) (task.Record, bool)) (*task.Snapshot, error) {
+	t := w.tasks[id]
+	if t == nil || t.Project != project {
+		return nil, task.Errorf(task.CodeNotFound, "no such task")
+	}
+	next, ok := f(t.Record)
+	if !ok {
+		return nil, task.Errorf(task.CodeConflict, "not now")
+	}
+	t.Record = next
+	return new(t.Snapshot), nil
+}
+
+func (w *world) Cancel(_ context.Context, project string, id task.ID) (*task.Snapshot, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.enter("cancel"); err != nil {
+		return nil, err
+	}
+	return w.change(project, id, func(r task.Record) (task.Record, bool) {
+		return r.Ended(task.Cancelled, task.ReasonCancelled, time.Now())
+	})
+}
+
+func (w *world) Retry(_ context.Context, project string, id task.ID) (*task.Snapshot, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.enter("retry"); err != nil {
+		return nil, err
+	}
+	return w.change(project, id, func(r task.Record) (task.Record, bool) { return r.Restarted(time.Now()) })
+}
+
+func (w *world) CancelEndpoint(_ context.Context, _, endpoint string) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, t := range w.tasks {
+		if next, ok := t.Ended(task.Cancelled, task.ReasonCancelled, time.Now()); ok && t.Endpoint == endpoint {
+			t.Record = next
+			n++
+		}
+	}
+	return n, w.enter("cancel endpoint")
+}
+
+func (w *world) GetResult(_ context.Context, id task.ID) (*task.Snapshot, *task.Result, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.enter("get result"); err != nil || w.tasks[id] == nil {
+		return nil, nil, err
+	}
+	return new(w.tasks[id].Snapshot), w.tasks[id].result, nil
+}
+
+func (w *world) Attempts(_ context.Context, id task.ID) ([]task.Attempt, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tasks[id].attempts, w.enter("attempts")
+}
+
+func (w *world) List(_ context.Context, q task.Query) (task.Page, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lastQuery = q
+	if q.Cursor == "bogus" {
+		return task.Page{}, task.Errorf(task.CodeInvalid, "not a cursor")
+	}
+	return w.page, w.enter("list")
+}
+
+func (w *world) CountLive(_ context.Context, project string, ep task.EndpointID) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, t := range w.tasks {
+		if t.EndpointID() == ep && t.Project == project && !t.State.Final() {
+			n++
+		}
+	}
+	return n, w.enter("count")
+}
+
+// Wait waits for the test to end a task.
+func (w *world) Wait(ctx context.Context, id task.ID, until time.Time) (*task.Snapshot, error) {
+	w.mu.Lock()
+	err := w.enter("wait")
+	w.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-w.ends:
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tasks[id] == nil {
+		return nil, nil
+	}
+	return new(w.tasks[id].Snapshot), nil
+}
+
+// put stores a task in a state, with a result if it succeeded.
+func (w *world) put(s task.State, result *task.Result) *stored {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	spec := task.Spec{ID: task.MakeID(ulid.Make().String(), 1), Project: project, Endpoint: "emails", CreatedAt: now, PayloadSize: 2}
+	t := &stored{Snapshot: task.Snapshot{Spec: spec, Record: task.NewRecord(&spec)}, result: result}
+	t.State = s
+	switch {
+	case s.Final():
+		t.EndedAt, t.StartedAt, t.Starts = now, now, 1
+	case s == task.Retrying:
+		t.Reason, t.ETA = task.ReasonTimeout, now.Add(time.Hour)
+	}
+	w.tasks[spec.ID] = t
+	return t
+}
+
+// finish ends every task with a result and wakes waiters.
+func (w *world) finish(result *task.Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range w.tasks {
+		t.State, t.result, t.EndedAt = task.Succeeded, result, time.Now().UTC()
+	}
+	close(w.ends)
+}
+
+type registry struct{ w *world }
+
+func (r registry) Endpoint(_, name string) (*task.Endpoint, bool) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	ep, ok := r.w.endpoints[name]
+	return &ep, ok
+}
+
+func (r registry) Endpoints(string) []task.Endpoint {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	var out []task.Endpoint
+	for _, ep := range r.w.endpoints {
+		out = append(out, ep)
+	}
+	slices.SortFunc(out, func(a, b task.Endpoint) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (r registry) UpdateEndpoint(
+	_ context.Context, project, name string, fn func(*task.Endpoint) (task.Endpoint, error),
+) (bool, task.Endpoint, error) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if err := r.w.enter("update endpoint"); err != nil {
+		return false, task.Endpoint{}, err
+	}
+	var old *task.Endpoint
+	if ep, ok := r.w.endpoints[name]; ok {
+		old = &ep
+	}
+	_, _ = fn(old) // a race may call it twice
+	ep, err := fn(old)
+	if err != nil {
+		return false, task.Endpoint{}, err
+	}
+	ep.Project, ep.Name, ep.CreatedAt, ep.UpdatedAt = project, name, time.Now(), time.Now()
+	r.w.endpoints[name] = ep
+	return old == nil, ep, nil
+}
+
+func (r registry) Sync(context.Context) error { return nil }
+
+func (r registry) DeleteEndpoint(_ context.Context, _, name string) error {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	delete(r.w.endpoints, name)
+	return r.w.enter("delete endpoint")
+}
+
+type queues struct{ w *world }
+
+func (q queues) Declare(context.Context, task.EndpointID) error {
+	q.w.mu.Lock()
+	defer q.w.mu.Unlock()
+	return q.w.enter("declare queue")
+}
+
+func (q queues) Delete(context.Context, task.EndpointID) error {
+	q.w.mu.Lock()
+	defer q.w.mu.Unlock()
+	return q.w.enter("delete queue")
+}
+
+type secrets struct{}
+
+func (secrets) Generate() string { return "whsec_generated" }
+
+func (secrets) Check(s string) (string, bool) {
+	return `must be "whsec_" and the base64 of 24 to 64 bytes`, strings.HasPrefix(s, "whsec_")
+}
+
+func (secrets) Seal(_, _, secret string) ([]byte, error) { return []byte("sealed:" + secret), nil }
+
+var errDown = errors.New("dial tcp 10.0.0.7:6379: connection refused")
+
+// waitFor returns when what was called.
+func (w *world) waitFor(t *testing.T, what string) {
+	t.Helper()
+	for {
+		w.mu.Lock()
+		called, changed := slices.Contains(w.log, what), w.changed
+		w.mu.Unlock()
+		if called {
+			return
+		}
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			t.Fatal("never called: " + what)
+		}
+	}
+}
