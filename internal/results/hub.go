@@ -198,6 +198,9 @@ func (h *Hub) register(ctx context.Context, id task.ID, w *waited, f *flight) {
 
 // learn takes in what a read has found. The caller holds the lock.
 func (h *Hub) learn(id task.ID, w *waited, s *task.Snapshot) {
+	if w.last != nil && w.last.State.Final() && h.tasks[id] != w {
+		return // it has ended; this read was overtaken by the one that saw it
+	}
 	w.last = s
 	if !s.State.Final() || h.tasks[id] != w {
 		return

@@ -117,6 +117,22 @@ func TestHubHint(t *testing.T) {
 	})
 }
 
+// The answer of a registration can come after that of the read which saw the
+// end; the older one must not win.
+func TestHubOvertakenRegistration(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.f.late = make(chan struct{})
+		nt := r.create(1)
+		a := r.wait(r.Context(), nt.Spec.ID, time.Minute)
+		synctest.Wait() // registered, the answer is on its way
+		r.finish(nt)
+		r.f.fn(string(nt.Spec.ID))
+		synctest.Wait() // the end has been read
+		close(r.f.late)
+		r.want(<-a, task.Cancelled, 0)
+	})
+}
+
 func TestHubLostHint(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		nt := r.create(1)

@@ -53,6 +53,7 @@ type fake struct {
 	reset   func()
 	ready   chan struct{} // closed once subscribed
 	gate    chan struct{} // Await waits for it, when not nil
+	late    chan struct{} // Await has read and waits for it, when not nil
 }
 
 func newFake() *fake {
@@ -112,8 +113,12 @@ func (f *fake) Await(ctx context.Context, id task.ID, _ results.Topic) (results.
 		}
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.rows[id], f.failing
+	row, err, late := f.rows[id], f.failing, f.late
+	f.mu.Unlock()
+	if late != nil {
+		<-late
+	}
+	return row, err
 }
 
 func (f *fake) Scan(_ context.Context, s results.Scan) ([]results.Row, results.Cursor, bool, error) {
