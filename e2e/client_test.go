@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -107,9 +108,7 @@ func (tg *target) register(t *testing.T, url string, fields obj) (name, secret s
 	t.Helper()
 	name = "e" + namespace()
 	body := obj{"url": url, "timeout": "5s", "retry": obj{"min_backoff": "200ms", "max_backoff": "1s", "jitter": 0}}
-	for k, v := range fields {
-		body[k] = v
-	}
+	maps.Copy(body, fields)
 	r := tg.want(t, http.StatusCreated, "PUT", "/v1/endpoints/"+name, body)
 	t.Cleanup(func() { tg.do(t, "DELETE", "/v1/endpoints/"+name+"?force=cancel", nil) })
 	return name, r.obj.str("secret")
@@ -119,9 +118,7 @@ func (tg *target) register(t *testing.T, url string, fields obj) (name, secret s
 func (tg *target) submit(t *testing.T, endpoint string, fields obj) obj {
 	t.Helper()
 	body := obj{"endpoint": endpoint, "payload": obj{"n": 1}}
-	for k, v := range fields {
-		body[k] = v
-	}
+	maps.Copy(body, fields)
 	return tg.want(t, http.StatusAccepted, "POST", "/v1/tasks", body).obj
 }
 

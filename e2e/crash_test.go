@@ -21,9 +21,7 @@ func crashSubmit(t *testing.T, tg *target, ep string) []string {
 		wg  sync.WaitGroup
 	)
 	for n := range crashTasks {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			r, err := tg.try("POST", "/v1/tasks", obj{"endpoint": ep, "payload": n})
 			if err != nil || r.status != 202 {
 				return // refused, not lost
@@ -31,7 +29,7 @@ func crashSubmit(t *testing.T, tg *target, ep string) []string {
 			mu.Lock()
 			defer mu.Unlock()
 			ids = append(ids, r.obj.str("id"))
-		}()
+		})
 	}
 	wg.Wait()
 	return ids
@@ -43,7 +41,7 @@ func slowly(w http.ResponseWriter, r *http.Request) {
 	case <-time.After(50 * time.Millisecond):
 	case <-r.Context().Done():
 	}
-	w.WriteHeader(200)
+	w.WriteHeader(http.StatusOK)
 }
 
 // A process killed in the middle of its work loses nothing: what was accepted

@@ -159,9 +159,7 @@ func soakSubmit(t *testing.T, tg *target, ep string) map[string]string {
 			return accepted
 		case <-tick.C:
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			number := fmt.Sprint(n)
 			r, err := tg.try("POST", "/v1/tasks", obj{"endpoint": ep, "payload": n, "headers": obj{"X-Plan": number}})
 			if err != nil || r.status != 202 {
@@ -171,7 +169,7 @@ func soakSubmit(t *testing.T, tg *target, ep string) map[string]string {
 			mu.Lock()
 			defer mu.Unlock()
 			accepted[number] = r.obj.str("id")
-		}()
+		})
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -99,8 +100,8 @@ var cleanups []func()
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for i := len(cleanups) - 1; i >= 0; i-- {
-		cleanups[i]()
+	for _, cleanup := range slices.Backward(cleanups) {
+		cleanup()
 	}
 	os.Exit(code)
 }
@@ -216,7 +217,7 @@ func start(bin string, env []string, args ...string) (*process, error) {
 	}
 	p := &process{bin: bin, exited: make(chan struct{})}
 	p.cmd = exec.Command(filepath.Join(dir, bin), args...)
-	p.cmd.Env = append(env, "PATH="+os.Getenv("PATH"))
+	p.cmd.Env = append(slices.Clone(env), "PATH="+os.Getenv("PATH"))
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -91,7 +92,7 @@ func TestRawSubmission(t *testing.T) {
 		raw := []byte{0, 1, 2, 0xff, '\r', '\n', '{'}
 		r := tg.want(t, 202, "POST", "/v1/endpoints/"+ep+"/tasks?delay=50ms&label=a:b", raw, "Content-Type", "application/x-thing; v=2")
 		d := h.next(t)
-		if string(d.body) != string(raw) || d.header.Get("Content-Type") != "application/x-thing; v=2" {
+		if !bytes.Equal(d.body, raw) || d.header.Get("Content-Type") != "application/x-thing; v=2" {
 			t.Errorf("delivered %q as %q", d.body, d.header.Get("Content-Type"))
 		}
 		done := tg.ends(t, r.obj.str("id"), "succeeded", "")
@@ -467,8 +468,12 @@ func TestDeleteEndpoint(t *testing.T) {
 		tg.ends(t, id, "cancelled", "cancelled")
 		tg.want(t, 404, "GET", "/v1/endpoints/"+ep, nil)
 		until(t, "submissions are refused everywhere", func() bool {
-			return tg.do(t, "POST", "/v1/tasks", obj{"endpoint": ep, "payload": 1}).status == 422 &&
-				tg.do(t, "POST", "/v1/tasks", obj{"endpoint": ep, "payload": 1}).status == 422
+			for range tg.bases {
+				if tg.do(t, "POST", "/v1/tasks", obj{"endpoint": ep, "payload": 1}).status != http.StatusUnprocessableEntity {
+					return false
+				}
+			}
+			return true
 		})
 	})
 }

@@ -8,4 +8,4 @@ import (
 	"github.com/taskgate/taskgate/internal/config"
 )
 
-func main() { os.Exit(app.Main(config.Dispatcher, app.OS())) }
+func main() { os.Exit(app.Main(config.Dispatcher, app.OS(os.Args[1:], os.Environ()))) }

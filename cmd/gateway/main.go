@@ -8,4 +8,4 @@ import (
 	"github.com/taskgate/taskgate/internal/config"
 )
 
-func main() { os.Exit(app.Main(config.Gateway, app.OS())) }
+func main() { os.Exit(app.Main(config.Gateway, app.OS(os.Args[1:], os.Environ()))) }

@@ -20,7 +20,7 @@ const usage = `Usage: taskgate <command> [flags]
 Redis are programs of their own: gateway, dispatcher.
 `
 
-func main() { os.Exit(run(app.OS())) }
+func main() { os.Exit(run(app.OS(os.Args[1:], os.Environ()))) }
 
 func run(p app.Process) int {
 	if len(p.Args) == 0 {

@@ -130,7 +130,7 @@ func (c *client) checkProblem(t *testing.T, a *answer) {
 		t.Errorf("not a problem: %v", err)
 	}
 	p := a.problem
-	if p.Status != a.Code || p.Instance != a.Header().Get("X-Request-Id") || p.Instance == "" ||
+	if p.Status != a.Code || p.Instance != a.Header().Get("X-Request-ID") || p.Instance == "" ||
 		p.Type != "urn:taskgate:problem:"+string(p.Code) {
 		t.Errorf("inconsistent problem: %s", a.Body)
 	}

@@ -108,6 +108,6 @@ func (s *Server) GetContractYaml(c echo.Context) error {
 }
 
 // GetContractJson serves the contract as JSON.
-func (s *Server) GetContractJson(c echo.Context) error {
+func (s *Server) GetContractJson(c echo.Context) error { //nolint:revive // generated name
 	return c.Blob(http.StatusOK, mediaJSON, s.contract.json)
 }

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func TestPutEndpointDefaultsAndReplace(t *testing.T) {
 	a := c.send(t, "PUT", "/v1/endpoints/new", `{"url":"https://a.example/"}`)
 	a.wantStatus(t, 201)
 	ep := endpointOf(t, a)
-	if ep.Method != "POST" || ep.Timeout != "30s" || *ep.Result.MaxBytes != 1<<20 || *ep.Result.Oversize != "fail" || ep.Paused {
+	if ep.Method != http.MethodPost || ep.Timeout != "30s" || *ep.Result.MaxBytes != 1<<20 || *ep.Result.Oversize != "fail" || ep.Paused {
 		t.Errorf("got %s", a.Body)
 	}
 	c.send(t, "POST", "/v1/endpoints/new/pause", "").wantStatus(t, 200)
@@ -144,7 +145,8 @@ func TestListEndpoints(t *testing.T) {
 	w.put(task.Queued, nil)
 	for i := range 5 {
 		name := fmt.Sprintf("e%d", i)
-		w.endpoints[name] = task.Endpoint{Project: project, Name: name, Method: "POST", SealedSecret: []byte("hush"),
+		w.endpoints[name] = task.Endpoint{
+			Project: project, Name: name, Method: "POST", SealedSecret: []byte("hush"),
 			Result: task.ResultPolicy{MaxBytes: task.DefaultResultBytes},
 		}
 	}

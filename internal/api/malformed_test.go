@@ -111,8 +111,12 @@ func refusals() []refusal {
 		invalid("header injection", `"headers":{"X-A":"a\r\nX-B: b","X B":"1"}`, "/headers/X B", "/headers/X-A"),
 		invalid("header twice", `"headers":{"X-A":"1","x-a":"2"}`, "/headers"),
 		invalid("headers too large", `"headers":{"X-A":"`+strings.Repeat("x", 8000)+`","X-B":"`+strings.Repeat("x", 8000)+`","X-C":"`+strings.Repeat("x", 8000)+`"}`, "/headers"),
-		{"everything at once", "POST", "/v1/tasks?wait=long", `{"endpoint":"nope","delay":"x","retry":{"jitter":2},"color":"red"}`,
-			[]string{`Idempotency-Key: "`}, 422, "invalid", []string{"/color", "/delay", "/endpoint", "/retry/jitter", "Idempotency-Key", "wait"}},
+		{
+			"everything at once", "POST", "/v1/tasks?wait=long", `{"endpoint":"nope","delay":"x","retry":{"jitter":2},"color":"red"}`,
+			[]string{`Idempotency-Key: "`},
+			422, "invalid",
+			[]string{"/color", "/delay", "/endpoint", "/retry/jitter", "Idempotency-Key", "wait"},
+		},
 
 		// Parameters and headers.
 		{"wait", "POST", "/v1/tasks?wait=30", good, nil, 400, "invalid_parameter", []string{"wait"}},

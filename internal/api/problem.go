@@ -113,10 +113,10 @@ func (s *Server) handleError(err error, c echo.Context) {
 	if k.retryAfter > 0 {
 		h.Set(echo.HeaderRetryAfter, strconv.Itoa(k.retryAfter))
 	}
-	switch e.Code {
-	case auth.CodeUnauthenticated:
+	if e.Code == auth.CodeUnauthenticated {
 		h.Set(echo.HeaderWWWAuthenticate, `Bearer realm="taskgate"`)
-	case codeUnsupportedMedia:
+	}
+	if e.Code == codeUnsupportedMedia {
 		h.Set(echo.HeaderAccept, mediaJSON)
 	}
 	if err := s.write(c, k.status, mediaProblem, problemOf(e, k, id)); err != nil {

@@ -22,7 +22,7 @@ func walkSchemaErrors(err error, report func(pointer, detail string)) {
 	if err == nil {
 		return
 	}
-	if many := (openapi3.MultiError)(nil); errors.As(err, &many) {
+	if many := openapi3.MultiError(nil); errors.As(err, &many) {
 		for _, e := range many {
 			walkSchemaErrors(e, report)
 		}

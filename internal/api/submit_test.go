@@ -191,8 +191,11 @@ func TestSubmitRaw(t *testing.T) {
 		Retry:  &task.Retry{MaxAttempts: new(4), MinBackoff: new(task.Duration(2 * time.Second))},
 		Labels: map[string]string{"source": "github", "a": "b:c", "tier": "gold"},
 		Headers: []task.Header{
-			{Name: "Content-Encoding", Value: "gzip"}, {Name: "X-Extra", Value: "yes"}, {Name: "X-Github-Delivery", Value: "d-1"},
-			{Name: "X-Github-Event", Value: "push"}, {Name: "X-Hub-Signature-256", Value: "sha256=ab"},
+			{Name: "Content-Encoding", Value: "gzip"},
+			{Name: "X-Extra", Value: "yes"},
+			{Name: "X-Github-Delivery", Value: "d-1"},
+			{Name: "X-Github-Event", Value: "push"},
+			{Name: "X-Hub-Signature-256", Value: "sha256=ab"},
 		},
 		IdempotencyKey: "emails\x00x-github-delivery\x00d-1", Fingerprint: last(w).Fingerprint,
 	}

@@ -102,13 +102,11 @@ func noResult(t *task.Snapshot, detail string) error {
 }
 
 func ended(t *task.Snapshot) string {
-	switch t.State {
-	case task.Cancelled:
+	if t.State == task.Cancelled {
 		return "was cancelled"
-	case task.Failed:
-		if t.Reason != task.ReasonNone {
-			return "failed (" + string(t.Reason) + ")"
-		}
+	}
+	if t.State == task.Failed && t.Reason != task.ReasonNone {
+		return "failed (" + string(t.Reason) + ")"
 	}
 	return string(t.State)
 }

@@ -164,8 +164,10 @@ func TestAttempts(t *testing.T) {
 	w := newWorld()
 	stored := w.put(task.Failed, nil)
 	stored.attempts = []task.Attempt{
-		{Number: 1, Gen: 1, StartedAt: time.Now(), Took: task.Duration(1500 * time.Millisecond), Status: 500, Reason: task.ReasonHandler5xx,
-			Answer: []byte("oops \xff"), NextAt: time.Now().Add(time.Minute)},
+		{
+			Number: 1, Gen: 1, StartedAt: time.Now(), Took: task.Duration(1500 * time.Millisecond), Status: 500, Reason: task.ReasonHandler5xx,
+			Answer: []byte("oops \xff"), NextAt: time.Now().Add(time.Minute),
+		},
 		{Number: 2, Gen: 1, StartedAt: time.Now(), Reason: task.ReasonTimeout, Suspect: true},
 	}
 	a := newClient(t, w.server(t)).send(t, "GET", "/v1/tasks/"+string(stored.ID)+"/attempts", "")

@@ -193,7 +193,7 @@ func (w *walker) value(pointer string, depth int) (any, error) {
 	case "true", "false":
 		return text == "true", nil
 	case "null":
-		return nil, nil
+		return nil, nil //nolint:nilnil // JSON's null
 	default:
 		return json.Number(text), nil
 	}

@@ -32,11 +32,12 @@ type Process struct {
 	Signals <-chan os.Signal
 }
 
-// OS is the real process.
-func OS() Process {
+// OS is the real process. args and environ are os.Args without the program's
+// name, and os.Environ.
+func OS(args, environ []string) Process {
 	sig := make(chan os.Signal, 2)
 	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
-	return Process{Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Signals: sig}
+	return Process{Args: args, Environ: environ, Stdout: os.Stdout, Stderr: os.Stderr, Signals: sig}
 }
 
 // Main runs a role until a signal ends it and returns the exit code. The
@@ -122,8 +123,13 @@ func (a *App) Run(signals <-chan os.Signal) error {
 		}
 	case s := <-signals:
 		cancel()
-		<-started
-		return fmt.Errorf("%s before the start was complete", s)
+		early := fmt.Errorf("%s before the start was complete", s)
+		if err := <-started; err != nil {
+			return errors.Join(early, err) // it has closed what it had opened
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+		defer cancel()
+		return errors.Join(early, a.Stop(ctx))
 	}
 	var failed error
 	select {

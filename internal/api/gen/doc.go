@@ -1,5 +1,3 @@
-// Package gen is generated from openapi.yaml: the API's types, and the
-// interface and routes of its server.
-package gen
+package gen //nolint:revive // its comment is generated
 
 //go:generate go tool -modfile=../../../tools.mod oapi-codegen -config config.yaml ../../../openapi.yaml

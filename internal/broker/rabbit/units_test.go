@@ -59,12 +59,12 @@ func TestKeyAt(t *testing.T) {
 		now := time.UnixMilli(1_764_000_000_000).Add(time.Duration(rapid.Int64Range(0, 1e9).Draw(rt, "now")))
 		left := time.Duration(rapid.Int64Range(-1e9, 1<<60).Draw(rt, "left"))
 		p := parcel{wire: broker.Wire{Endpoint: "ep", ETA: now.Add(left)}}
-		switch key := p.keyAt(now); {
-		case key == "ep":
+		switch key := p.keyAt(now); key {
+		case "ep":
 			if left > 0 {
 				rt.Fatalf("%v early", left)
 			}
-		case key == dueKey:
+		case dueKey:
 			if left <= -2*time.Millisecond || left > 250*time.Millisecond {
 				rt.Fatalf("%v left for the router's hold", left)
 			}
