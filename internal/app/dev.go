@@ -27,7 +27,11 @@ func (a *App) welcome(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(a.stdout, lines, "http://"+a.addr, target, a.cfg.DataDir)
+	base := a.cfg.PublicURL
+	if base == "" {
+		base = "http://" + a.addr
+	}
+	_, err := fmt.Fprintf(a.stdout, lines, base, target, a.cfg.DataDir)
 	return err
 }
 

@@ -138,7 +138,7 @@ func TestDefaults(t *testing.T) {
 var samples = map[string]string{
 	"LISTEN": "0.0.0.0:1234", "ADMIN_LISTEN": "localhost:4321", "PUBLIC_URL": "https://tasks.example.com/base", "PPROF": "true",
 	"AMQP_URL": "amqp://a:b@h1:1/v,amqps://a:b@h2:2/v", "REDIS_URL": "rediss://:pw@h:1/2", "DATA": "/var/lib/taskgate", "NAMESPACE": "tg-2",
-	"AUTH": "none", "ADMIN_KEY": adminKey, "SECRET_KEY": secretKey64, "ENDPOINTS_FILE": "endpoints.yaml",
+	"AUTH": "none", "ADMIN_KEY": adminKey, "SECRET_KEY": secretKey64,
 	"EGRESS_ALLOW": "10.0.0.0/8,fd00::/8", "EGRESS_DENY": "10.1.0.0/16,10.9.9.9/32", "EGRESS_PORTS": "443,8443",
 	"EGRESS_RESOLVE": "a.example=10.0.0.1,b.example=::1", "EGRESS_CA_FILE": "ca.pem",
 	"MAX_PAYLOAD": "2MiB", "KEEP_PAYLOAD": "1025B", "CONCURRENCY": "7",
@@ -265,7 +265,7 @@ var bad = map[string]string{
 }
 
 // These take any text; whoever opens them finds out.
-var takesAnything = []string{"CONFIG", "DATA", "ENDPOINTS_FILE", "EGRESS_CA_FILE"}
+var takesAnything = []string{"CONFIG", "DATA", "EGRESS_CA_FILE"}
 
 func TestEveryFaultAtOnce(t *testing.T) {
 	t.Parallel()

@@ -55,7 +55,7 @@ var table = build([]Setting{
 	text("LISTEN", withAPI, "127.0.0.1:8080", "address of the API",
 		func(c *Config) *string { return &c.Listen }),
 	adminListen(),
-	text("PUBLIC_URL", withAPI, "", "base of the URLs given to others; from the listener when not set",
+	text("PUBLIC_URL", withAPI, "", "base of the URLs shown to people and given to others; from the listener when not set",
 		func(c *Config) *string { return &c.PublicURL }),
 	boolean("PPROF", Roles(), "serve `/debug/pprof/` on the admin address",
 		func(c *Config) *bool { return &c.Pprof }),
@@ -70,8 +70,6 @@ var table = build([]Setting{
 	secret(text("ADMIN_KEY", withAPI, "", "bootstrap API key with scope admin: at least 16 characters after an optional `tg_`; required with `TASKGATE_AUTH=keys`",
 		func(c *Config) *string { return &c.AdminKey })),
 	secretKey(),
-	text("ENDPOINTS_FILE", withAPI, "", "endpoints as code (YAML)",
-		func(c *Config) *string { return &c.EndpointsFile }),
 	withDefault(list("EGRESS_ALLOW", "networks that may be called although they are not public (CIDRs)",
 		parsePrefix, func(c *Config) *prefixes { return &c.EgressAllow }), Dev, "127.0.0.0/8,::1/128"),
 	list("EGRESS_DENY", "networks that must not be called (CIDRs); wins over the allow list",
@@ -160,7 +158,7 @@ func duration(name string, roles []Role, def, help string, field func(*Config) *
 
 func list(name, help string, parse func(string) (prefixOf, error), field func(*Config) *prefixes) Setting {
 	return Setting{
-		Name: name, Roles: senders, Help: help,
+		Name: name, Roles: Roles(), Help: help,
 		set: func(c *Config, v string) (err error) { *field(c), err = parseList(v, parse); return err },
 		get: func(c Config) string { return join(*field(&c), prefixOf.String) },
 	}
@@ -208,7 +206,7 @@ func secretKey() Setting {
 
 func egressPorts() Setting {
 	s := Setting{
-		Name: "EGRESS_PORTS", Roles: senders, Default: "80,443", Help: "ports that may be called, or `any`",
+		Name: "EGRESS_PORTS", Roles: Roles(), Default: "80,443", Help: "ports that may be called, or `any`",
 		set: func(c *Config, v string) (err error) { c.EgressPorts, err = parsePorts(v); return err },
 		get: func(c Config) string { return formatPorts(c.EgressPorts) },
 	}
@@ -218,7 +216,7 @@ func egressPorts() Setting {
 
 func egressResolve() Setting {
 	return Setting{
-		Name: "EGRESS_RESOLVE", Roles: senders, Help: "addresses of hosts instead of DNS: `host=ip,…`",
+		Name: "EGRESS_RESOLVE", Roles: Roles(), Help: "addresses of hosts instead of DNS: `host=ip,…`",
 		set: func(c *Config, v string) (err error) { c.EgressResolve, err = parseHosts(v); return err },
 		get: func(c Config) string { return formatHosts(c.EgressResolve) },
 	}

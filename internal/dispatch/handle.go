@@ -135,7 +135,11 @@ func report(ctx context.Context, log *slog.Logger, o task.Outcome, d task.Decisi
 	if !d.At.IsZero() {
 		attrs = append(attrs, "next", d.At)
 	}
-	log.InfoContext(ctx, "attempt ended", attrs...)
+	level := slog.LevelInfo
+	if o.Kind == task.KindSuccess {
+		level = slog.LevelDebug // the normal case is worth a line only to those who look for it
+	}
+	log.Log(ctx, level, "attempt ended", attrs...)
 }
 
 func (h *Handler) send(
