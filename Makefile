@@ -45,7 +45,7 @@ clean: ## Remove ./bin and what the tests left behind (not the caches)
 ##@ Check
 
 .PHONY: test
-test: generate-check lint vet need-gcc $(REPORT) ## Run every check and test, RabbitMQ and Redis included
+test: generate-check lint vet need-tools $(REPORT) ## Run every check and test, RabbitMQ and Redis included
 	TASKGATE_WEBHOOK_EXAMPLES="$$(scripts/fixtures)"; export TASKGATE_WEBHOOK_EXAMPLES; \
 	export TASKGATE_REQUIRE_SERVICES=1 CGO_ENABLED=1; \
 	scripts/services run -- go test -json $(TEST_FLAGS) ./... | $(REPORT) -save .cache/test.json
@@ -93,10 +93,11 @@ services-up: ## Start RabbitMQ and Redis for tests and print their URLs
 services-down: ## Stop what services-up started
 	@scripts/services down
 
-# The race detector is the only thing that needs a C compiler.
-.PHONY: need-gcc
-need-gcc:
+# The race detector needs a C compiler, and the test that pastes the printed lines needs curl.
+.PHONY: need-tools
+need-tools:
 	@command -v gcc >/dev/null || scripts/apt-install gcc libc6-dev
+	@command -v curl >/dev/null || scripts/apt-install curl
 
 $(GOLANGCI): lint.mod lint.sum
 	@echo "building golangci-lint $(GOLANGCI_VERSION), once"

@@ -1,0 +1,283 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/taskgate/taskgate/internal/app"
+	"github.com/taskgate/taskgate/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const limit = 30 * time.Second
+
+// output is what a program has written so far.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+	// line is told of every write.
+	line chan struct{}
+}
+
+func newOutput() *output { return &output{line: make(chan struct{}, 1000)} }
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf.Write(p)
+	select {
+	case o.line <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+func (o *output) wait(t *testing.T, text string) {
+	t.Helper()
+	deadline := time.After(limit)
+	for !strings.Contains(o.String(), text) {
+		select {
+		case <-o.line:
+		case <-deadline:
+			t.Fatalf("never said %q: %s", text, o)
+		}
+	}
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func environ(dir string, more ...string) []string {
+	return append([]string{
+		"TASKGATE_DATA=" + dir, "TASKGATE_LISTEN=127.0.0.1:0", "TASKGATE_ADMIN_LISTEN=127.0.0.1:0",
+		"TASKGATE_SHUTDOWN_GRACE=5s",
+	}, more...)
+}
+
+func TestWrongSettingsAreAllNamedAndNothingIsOpened(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	var stderr bytes.Buffer
+	code := app.Main(config.Serve, app.Process{
+		Environ: environ(dir, "TASKGATE_COLOUR=red", "TASKGATE_MAX_PAYLOAD=lots"), Stdout: io.Discard, Stderr: &stderr,
+	})
+	if code != 2 {
+		t.Errorf("exit code %d", code)
+	}
+	for _, name := range []string{"TASKGATE_COLOUR", "TASKGATE_MAX_PAYLOAD", "TASKGATE_ADMIN_KEY", "TASKGATE_SECRET_KEY"} {
+		if !strings.Contains(stderr.String(), name) {
+			t.Errorf("%s is not named: %s", name, &stderr)
+		}
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the data folder was made: %v", err)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args   []string
+		code   int
+		stdout string
+		stderr string
+	}{
+		"help":          {[]string{"--help"}, 0, "", "-listen"},
+		"version":       {[]string{"--version"}, 0, "dev", ""},
+		"unknown flag":  {[]string{"--colour"}, 2, "", "colour"},
+		"argument":      {[]string{"now"}, 2, "", `"now"`},
+		"no value":      {[]string{"--listen"}, 2, "", "listen"},
+		"foreign flag":  {[]string{"--concurrency", "1"}, 2, "", "concurrency"},
+		"wrong by flag": {[]string{"--listen", "nowhere"}, 2, "", "LISTEN"},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := app.Main(config.Gateway, app.Process{Args: c.args, Stdout: &stdout, Stderr: &stderr})
+		if code != c.code || !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
+			t.Errorf("%s: code %d, stdout %q, stderr %q", name, code, &stdout, &stderr)
+		}
+	}
+}
+
+// run starts taskgate dev as a program and returns how to end it.
+func run(t *testing.T, env []string, args ...string) (stdout, stderr *output, signals chan os.Signal, code chan int) {
+	t.Helper()
+	stdout, stderr = newOutput(), newOutput()
+	signals, code = make(chan os.Signal, 2), make(chan int, 1)
+	go func() {
+		code <- app.Main(config.Dev, app.Process{Args: args, Environ: env, Stdout: stdout, Stderr: stderr, Signals: signals})
+	}()
+	stderr.wait(t, `"ready"`)
+	return stdout, stderr, signals, code
+}
+
+func ends(t *testing.T, code chan int) int {
+	t.Helper()
+	select {
+	case c := <-code:
+		return c
+	case <-time.After(limit):
+		t.Fatal("does not end")
+		return 0
+	}
+}
+
+// The lines that taskgate dev prints are pasted into a shell, as they are.
+func TestPrintedLinesWork(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	stdout, _, signals, code := run(t, environ(dir, "TASKGATE_LISTEN="+freeAddr(t)), "--echo")
+	stdout.wait(t, "/result")
+	_, lines, ok := strings.Cut(stdout.String(), "terminal:\n")
+	if !ok || strings.Count(strings.TrimSpace(lines), "\n") > 10 {
+		t.Fatalf("printed: %s", stdout)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "bash", "-euc", lines).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `"state":"succeeded"`) ||
+		!strings.HasSuffix(strings.TrimSpace(string(out)), `{"hello": "world"}`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "secret.key")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("secret key: %v, %v", info, err)
+	}
+	signals <- syscall.SIGTERM
+	if c := ends(t, code); c != 0 {
+		t.Errorf("exit code %d", c)
+	}
+}
+
+func TestOneFolderOneProcess(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	_, _, signals, code := run(t, environ(dir))
+	var stderr bytes.Buffer
+	second := app.Main(config.Dev, app.Process{Environ: environ(dir), Stdout: io.Discard, Stderr: &stderr})
+	if second != 1 || !strings.Contains(stderr.String(), dir) {
+		t.Errorf("exit code %d: %s", second, &stderr)
+	}
+	signals <- syscall.SIGTERM
+	if c := ends(t, code); c != 0 {
+		t.Errorf("exit code %d", c)
+	}
+	_, _, signals, code = run(t, environ(dir)) // the same key opens what it sealed
+	signals <- os.Interrupt
+	if c := ends(t, code); c != 0 {
+		t.Errorf("exit code %d", c)
+	}
+}
+
+func load(t *testing.T, more ...string) config.Config {
+	t.Helper()
+	cfg, err := config.Load(config.Serve, config.Source{Environ: environ(t.TempDir(), append([]string{
+		"TASKGATE_ADMIN_KEY=tg_0123456789abcdef", "TASKGATE_SECRET_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
+	}, more...)...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestTwoInOneProcess(t *testing.T) {
+	t.Parallel()
+	var apps []*app.App
+	for range 2 {
+		a, err := app.New(load(t), app.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		apps = append(apps, a)
+	}
+	for _, a := range apps {
+		for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/readyz?verbose": 200, "/v1/endpoints": 401} {
+			if got := get(t, "http://"+a.Addr()+path); got != want {
+				t.Errorf("%s: %d", path, got)
+			}
+		}
+	}
+	for _, a := range apps {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		if err := a.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+}
+
+func get(t *testing.T, url string) int {
+	t.Helper()
+	c := http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
+func TestStartThatFailsLeavesNothingOpen(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := load(t, "TASKGATE_LISTEN="+l.Addr().String())
+	a, err := app.New(cfg, app.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err == nil {
+		t.Fatal("started on a port that is taken")
+	}
+	cfg.Listen = "127.0.0.1:0" // the folder is free again
+	if a, err = app.New(cfg, app.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := a.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewRefusesAnInvalidConfiguration(t *testing.T) {
+	t.Parallel()
+	if _, err := app.New(config.Config{Role: config.Serve}, app.Options{}); err == nil {
+		t.Fatal("accepted")
+	}
+}
