@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,27 +45,46 @@ func slowly(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
+// single is one "taskgate serve" that can be ended and started again on its
+// data and its address.
+type single struct {
+	*target
+	*process
+	env []string
+}
+
+func serveAlone(t *testing.T) *single {
+	t.Helper()
+	addr := freePort(t)
+	s := &single{
+		target: &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey},
+		env:    environ("TASKGATE_DATA="+t.TempDir(), "TASKGATE_LISTEN="+addr),
+	}
+	s.again(t)
+	t.Cleanup(func() { s.stop() }) // whichever runs then
+	return s
+}
+
+func (s *single) again(t *testing.T, env ...string) {
+	t.Helper()
+	p, err := start("taskgate", append(slices.Clone(s.env), env...), "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.process = p
+}
+
 // A process killed in the middle of its work loses nothing: what was accepted
 // ends, and what may have run twice says so.
 func TestKillEmbedded(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	addr := freePort(t)
-	env := environ("TASKGATE_DATA="+dir, "TASKGATE_LISTEN="+addr)
 	h := serve(t, slowly)
-	tg := &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey}
-	p, err := start("taskgate", env, "serve")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.stop() }) // whichever runs then
+	tg := serveAlone(t)
 	ep, _ := tg.register(t, h.URL, nil)
-	ids := crashSubmit(t, tg, ep)
+	ids := crashSubmit(t, tg.target, ep)
 	h.next(t)
-	p.kill()
-	if p, err = start("taskgate", env, "serve"); err != nil {
-		t.Fatal(err)
-	}
+	tg.kill()
+	tg.again(t)
 	if len(ids) == 0 {
 		t.Fatal("nothing was accepted")
 	}
@@ -110,26 +130,16 @@ func TestKillDispatcher(t *testing.T) {
 // twice.
 func TestGracefulStop(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	addr := freePort(t)
-	env := environ("TASKGATE_DATA="+dir, "TASKGATE_LISTEN="+addr)
 	h := serve(t, slowly)
-	tg := &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey}
-	p, err := start("taskgate", env, "serve")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.stop() }) // whichever runs then
+	tg := serveAlone(t)
 	ep, _ := tg.register(t, h.URL, nil)
-	ids := crashSubmit(t, tg, ep)
+	ids := crashSubmit(t, tg.target, ep)
 	h.next(t)
-	p.stop()
-	if p.err != nil {
-		t.Errorf("exit: %v", p.err)
+	tg.stop()
+	if tg.err != nil {
+		t.Errorf("exit: %v", tg.err)
 	}
-	if p, err = start("taskgate", env, "serve"); err != nil {
-		t.Fatal(err)
-	}
+	tg.again(t)
 	for _, id := range ids {
 		if got := tg.ends(t, id, "succeeded", ""); got.num("attempts") != 1 {
 			t.Errorf("task ran %d times", got.num("attempts"))
@@ -162,21 +172,11 @@ func checkAnnounced(t *testing.T, h *handler) {
 // once its address is denied, and nothing of the inside is told.
 func TestDeniedAddressIsNotDialled(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	addr := freePort(t)
-	env := environ("TASKGATE_DATA="+dir, "TASKGATE_LISTEN="+addr)
 	h := serve(t, status(200))
-	tg := &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey}
-	p, err := start("taskgate", env, "serve")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.stop() })
+	tg := serveAlone(t)
 	ep, _ := tg.register(t, h.URL, nil)
-	p.stop()
-	if p, err = start("taskgate", append(env, "TASKGATE_EGRESS_DENY=127.0.0.0/8"), "serve"); err != nil {
-		t.Fatal(err)
-	}
+	tg.stop()
+	tg.again(t, "TASKGATE_EGRESS_DENY=127.0.0.0/8")
 	id := tg.submit(t, ep, nil).str("id")
 	tg.ends(t, id, "failed", "blocked_address")
 	if raw := string(tg.want(t, 200, "GET", "/v1/tasks/"+id+"/attempts", nil).raw); strings.Contains(raw, "127.0.0.1") {

@@ -64,7 +64,7 @@ func (d *Driver) checkVersion(conn *amqp.Connection) error {
 	}
 	if v.before(clusterSafe) {
 		d.oldCluster.Do(func() {
-			d.log.Warn("this RabbitMQ is fine as a single node; a cluster needs 3.12.5 or later, "+
+			d.log.Info("this RabbitMQ is fine as a single node; a cluster needs 3.12.5 or later, "+
 				"or delayed tasks stall when a node dies", "version", text)
 		})
 	}
