@@ -21,6 +21,7 @@ type Driver struct {
 
 	hub    hub
 	leases leases
+	reads  together
 }
 
 var _ results.Driver = (*Driver)(nil)
@@ -35,6 +36,7 @@ func WithClock(now func() time.Time) Option { return func(d *Driver) { d.now = n
 // driver may be open on a file.
 func Open(ctx context.Context, db *sqlitedb.DB, opts ...Option) (*Driver, error) {
 	d := &Driver{db: db, now: time.Now, done: make(chan struct{})}
+	d.reads.d = d
 	for _, o := range opts {
 		o(d)
 	}
@@ -108,7 +110,7 @@ func (d *Driver) Ready(ctx context.Context) error {
 
 // Close implements [results.Driver].
 func (d *Driver) Close() error {
-	d.once.Do(func() { close(d.done) })
+	d.once.Do(func() { d.reads.close(func() { close(d.done) }) })
 	return nil
 }
 

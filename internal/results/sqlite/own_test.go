@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -267,5 +268,36 @@ func TestPlans(t *testing.T) {
 		if len(plan) != 1 || !strings.HasSuffix(plan[0], "USING INDEX "+index) {
 			t.Errorf("plan of %s:\n%s\nwant %s", q, strings.Join(plan, "\n"), index)
 		}
+	}
+}
+
+// Many who come at once share statements, and each gets its own row.
+func TestWaitersReadTogether(t *testing.T) {
+	db := openDB(t, t.TempDir())
+	d := open(t, db, sqlite.WithClock(func() time.Time { return epoch }))
+	const n = 2000
+	for i := range n {
+		create(t, d, newRow(i))
+	}
+	var wg sync.WaitGroup
+	for i := range n + 1 { // the last one is unknown
+		wg.Go(func() {
+			id := newRow(i).ID
+			r, err := d.Await(bg, id, "g")
+			want := id
+			if i == n {
+				want = ""
+			}
+			if err != nil || r.ID != want {
+				t.Errorf("%s: got %q, %v", id, r.ID, err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Await(bg, newRow(1).ID, "g"); !errors.Is(err, results.ErrUnavailable) {
+		t.Errorf("after Close: %v", err)
 	}
 }

@@ -93,7 +93,7 @@ func (d *Driver) Await(ctx context.Context, id task.ID, t results.Topic) (result
 	}
 	// Registered first: a swap that the read does not see finds the waiter.
 	d.hub.await(id, t, d.now())
-	return d.Read(ctx, id, false)
+	return d.reads.read(ctx, id)
 }
 
 // The lists, each an index read backwards.
