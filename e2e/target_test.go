@@ -96,7 +96,16 @@ func needServices(t *testing.T) {
 }
 
 // cleanups end what the shared targets started, last first.
-var cleanups []func()
+var (
+	cleanupMu sync.Mutex
+	cleanups  []func()
+)
+
+func atEnd(f func()) {
+	cleanupMu.Lock()
+	defer cleanupMu.Unlock()
+	cleanups = append(cleanups, f)
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -129,7 +138,7 @@ func startEmbedded() (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	cleanups = append(cleanups, func() { _ = os.RemoveAll(dir) })
+	atEnd(func() { _ = os.RemoveAll(dir) })
 	cfg, err := config.Load(config.Serve, config.Source{Environ: environ("TASKGATE_DATA=" + dir)})
 	if err != nil {
 		return nil, err
@@ -143,7 +152,7 @@ func startEmbedded() (*target, error) {
 	if err := a.Start(ctx); err != nil {
 		return nil, err
 	}
-	cleanups = append(cleanups, func() {
+	atEnd(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 		defer cancel()
 		if err := a.Stop(ctx); err != nil {
@@ -163,7 +172,7 @@ func startServices() (*target, error) {
 			if err != nil {
 				return nil, err
 			}
-			cleanups = append(cleanups, p.stop)
+			atEnd(p.stop)
 			ps = append(ps, p)
 		}
 	}
@@ -192,7 +201,7 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cleanups = append(cleanups, func() { _ = os.RemoveAll(dir) })
+	atEnd(func() { _ = os.RemoveAll(dir) })
 	out, err := exec.Command("go", "build", "-o", dir+"/", "../cmd/...").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
