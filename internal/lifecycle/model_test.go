@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,13 +22,22 @@ import (
 // lost and no duplicate unannounced.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		m := &model{t: t, w: newWorld()}
-		m.run()
-		m.heal()
-		m.check()
-	})
+	for n := range modelRounds {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) {
+				m := &model{t: t, w: newWorld()}
+				m.run()
+				m.heal()
+				m.check()
+			})
+		})
+	}
 }
+
+// modelRounds multiplies rapid's number of checks: the rare interleavings
+// were found after thousands.
+const modelRounds = 20
 
 type model struct {
 	t      *rapid.T
