@@ -167,7 +167,8 @@ func (b *beginning) begin(
 func (b *beginning) end(
 	ctx context.Context, base task.Record, expect int64, s task.State, why task.Reason, now time.Time,
 ) (Start, bool, error) {
-	next, ok := base.Ended(s, why, now)
+	running := base.State == task.Running
+	next, ok := base.Reached(b.m).Ended(s, why, now)
 	if !ok {
 		return Start{}, true, nil
 	}
@@ -175,7 +176,7 @@ func (b *beginning) end(
 	if s == task.Failed {
 		c.Payload = nonNil(b.m.Payload)
 	}
-	if base.State == task.Running {
+	if running {
 		c.Attempts = []task.Attempt{openAttempt(&base, task.ReasonLostWorker)}
 	}
 	reply, err := b.e.swap(ctx, c)

@@ -211,9 +211,11 @@ func (w *world) handle(a *actor, e *lifecycle.Engine, c *letter, out task.Outcom
 	case err != nil:
 		return // not acknowledged
 	case start.Run == nil && start.Later.IsZero():
+		w.sayf("%s drops %s gen %d seq %d (ended %q)", a.name, c.m.ID[24:], c.m.Gen, c.m.Seq, start.Ended)
 		w.ack(c)
 		return
 	case start.Run == nil:
+		w.sayf("%s postpones %s gen %d seq %d to %s", a.name, c.m.ID[24:], c.m.Gen, c.m.Seq, start.Later.Format("15:04:05.000"))
 		a.pause()
 		w.queue = append(w.queue, &letter{m: postponed(c.m, start.Later), redelivered: c.redelivered})
 		a.pause()

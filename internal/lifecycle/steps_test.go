@@ -444,3 +444,30 @@ func TestLostWorkerFiveTimesFails(t *testing.T) {
 		t.Errorf("%d attempts recorded", n)
 	}
 }
+
+// A replay's message expires before its record is written: the generation
+// ends as expired, and the late write must not leave it waiting for ever.
+func TestReplayThatExpiresBeforeItsRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	s := submission()
+	s.ExpiresAt = w.now.Add(10 * time.Second)
+	id := accept(t, w, s).Task.ID
+	run(t, w, outcomes()[0])
+	a := w.spawn("replayer", func(_ *actor, e *lifecycle.Engine) { _, _ = e.Retry(context.Background(), "default", id) })
+	for len(w.queue) == 0 {
+		a.step(proceed)
+	}
+	w.now = w.now.Add(20 * time.Second)
+	w.do(func(e *lifecycle.Engine) {
+		if start, err := e.Begin(context.Background(), &w.queue[0].m, false, timeout); err != nil || start.Ended != task.Expired {
+			t.Errorf("begin: %+v, %v", start, err)
+		}
+	})
+	for !a.done {
+		a.step(proceed)
+	}
+	if r := w.rows[id].snap; r.State != task.Expired || r.Gen != 2 {
+		t.Errorf("%s in generation %d", r.State, r.Gen)
+	}
+}

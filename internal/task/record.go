@@ -140,6 +140,17 @@ func (r Record) Started(m *Message, lease Lease, lost bool, suspect bool, now ti
 	return r
 }
 
+// Reached is r brought up to the generation of a message that is ahead of it:
+// a replay whose record was not written yet. What ends the message then ends
+// its generation, not the one before, which has ended.
+func (r Record) Reached(m *Message) Record {
+	if m.Gen > r.Gen {
+		r.State, r.LastETA = Queued, later(r.LastETA, r.ETA)
+		r.Gen, r.Seq, r.ETA, r.Born = m.Gen, m.Seq, m.ETA, m.Born
+	}
+	return r
+}
+
 // Settled ends the running attempt as decided.
 func (r Record) Settled(d Decision, now time.Time) Record {
 	kind := byRetry

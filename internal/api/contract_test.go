@@ -1,0 +1,146 @@
+package api
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/taskgate/taskgate"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+func loadDocument(t *testing.T) *openapi3.T {
+	t.Helper()
+	doc, err := openapi3.NewLoader().LoadFromData(taskgate.Contract)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+// The closed lists of the contract are those of the code.
+func TestContractLists(t *testing.T) {
+	doc := loadDocument(t)
+	for name, want := range map[string][]string{
+		"TaskState":   texts(task.States()),
+		"Reason":      texts(task.Reasons()),
+		"ProblemCode": texts(slices.Collect(maps.Keys(kinds))),
+	} {
+		var got []string
+		for _, v := range doc.Components.Schemas[name].Value.Enum {
+			got = append(got, v.(string))
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: the contract has %q, the code %q", name, got, want)
+		}
+	}
+}
+
+func texts[T ~string](in []T) []string {
+	out := make([]string, len(in))
+	for i, v := range in {
+		out[i] = string(v)
+	}
+	return out
+}
+
+// What the contract protects needs a scope here, and only that.
+func TestContractScopes(t *testing.T) {
+	left := maps.Clone(scopes)
+	each(loadDocument(t), func(_ *openapi3.PathItem, path string, op *openapi3.Operation) {
+		open := op.Security != nil && len(*op.Security) == 0
+		if scope := scopes[op.OperationID]; (scope == "") != open {
+			t.Errorf("%s: scope %q, open in the contract: %t", op.OperationID, scope, open)
+		}
+		if strings.HasPrefix(path, "/v1/") == open {
+			t.Errorf("%s %s: open: %t", path, op.OperationID, open)
+		}
+		delete(left, op.OperationID)
+	})
+	if len(left) > 0 {
+		t.Errorf("scopes of operations that are not in the contract: %v", left)
+	}
+}
+
+// Every operation can be found, whichever way it is asked for.
+func TestContractRoutes(t *testing.T) {
+	s, err := New(Deps{}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := make(map[string]bool)
+	for _, r := range s.echo.Routes() {
+		routes[r.Method+" "+r.Path] = true
+	}
+	for key, op := range s.contract.operations {
+		if !routes[key] {
+			t.Errorf("%s (%s) has no route", key, op.id)
+		}
+	}
+	if len(routes) != len(s.contract.operations) {
+		t.Errorf("%d routes for %d operations", len(routes), len(s.contract.operations))
+	}
+}
+
+// Clients are made of it: every operation and parameter says what it is for,
+// and requests take nothing that is not named.
+func TestContractIsClosedAndDescribed(t *testing.T) {
+	doc := loadDocument(t)
+	ids := make(map[string]bool)
+	each(doc, func(item *openapi3.PathItem, path string, op *openapi3.Operation) {
+		if op.OperationID == "" || op.Summary == "" || ids[op.OperationID] {
+			t.Errorf("%s: %q has no summary, or no id of its own", path, op.OperationID)
+		}
+		ids[op.OperationID] = true
+		for _, p := range slices.Concat(item.Parameters, op.Parameters) {
+			if p.Value.Description == "" {
+				t.Errorf("%s: parameter %s is not described", op.OperationID, p.Value.Name)
+			}
+		}
+	})
+	for _, name := range []string{"TaskSubmission", "EndpointConfig", "Retry", "ResultPolicy"} {
+		schema := doc.Components.Schemas[name].Value
+		if has := schema.AdditionalProperties.Has; has == nil || *has {
+			t.Errorf("%s takes unknown fields", name)
+		}
+		for field, ref := range schema.Properties {
+			if ref.Value.Description == "" {
+				t.Errorf("%s.%s is not described", name, field)
+			}
+		}
+	}
+}
+
+func each(doc *openapi3.T, f func(item *openapi3.PathItem, path string, op *openapi3.Operation)) {
+	for path, item := range doc.Paths.Map() {
+		for _, op := range item.Operations() {
+			f(item, path, op)
+		}
+	}
+}
+
+func TestEveryCodeHasAStatus(t *testing.T) {
+	for code, k := range kinds {
+		if k.status < 400 || k.status > 599 || k.title == "" {
+			t.Errorf("%s: %+v", code, k)
+		}
+		if (k.status == 503) != (k.retryAfter > 0) && code != task.CodeInProgress {
+			t.Errorf("%s: Retry-After %d with %d", code, k.retryAfter, k.status)
+		}
+	}
+	for _, err := range []error{
+		task.Errorf("made_up", "secret insides"), task.Errorf(task.CodeInternal, "secret insides"),
+	} {
+		if e := coded(err); e.Code != task.CodeInternal || strings.Contains(e.Detail, "insides") {
+			t.Errorf("got %+v", e)
+		}
+	}
+}
