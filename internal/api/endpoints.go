@@ -176,6 +176,11 @@ func (s *Server) DeleteEndpoint(c echo.Context, name gen.EndpointName, params ge
 	if err := s.Queues.Delete(ctx, id); err != nil {
 		return err
 	}
+	// What was accepted meanwhile had its record before its message, which
+	// may have gone with the queue: it ends too, instead of waiting for ever.
+	if _, err := s.Engine.CancelEndpoint(ctx, project, name); err != nil {
+		return err
+	}
 	return c.NoContent(http.StatusNoContent)
 }
 

@@ -127,14 +127,14 @@ func TestDeleteEndpoint(t *testing.T) {
 	c.send(t, "DELETE", "/v1/endpoints/emails", "").want(t, 404, "not_found")
 	w.log = nil
 	c.send(t, "DELETE", "/v1/endpoints/emails?force=cancel", "").wantStatus(t, 204)
-	if !slices.Equal(w.log, []string{"count", "cancel endpoint", "delete queue"}) || live.State != task.Cancelled {
+	if !slices.Equal(w.log, []string{"count", "cancel endpoint", "delete queue", "cancel endpoint"}) || live.State != task.Cancelled {
 		t.Errorf("did %v, task %s", w.log, live.State)
 	}
 
 	c = newClient(t, w.server(t)) // with the endpoint again
 	w.log = nil
 	c.send(t, "DELETE", "/v1/endpoints/emails", "").wantStatus(t, 204)
-	if !slices.Equal(w.log, []string{"count", "delete endpoint", "delete queue"}) {
+	if !slices.Equal(w.log, []string{"count", "delete endpoint", "delete queue", "cancel endpoint"}) {
 		t.Errorf("did %v", w.log)
 	}
 }
