@@ -116,6 +116,9 @@ func New(q Queue, s Store, opt Options) *Engine {
 	def(&opt.PublishTimeout, defaultPublishTimeout)
 	def(&opt.StoreTimeout, defaultStoreTimeout)
 	def(&opt.Owner, token())
+	// No acceptance may outlive its own deadline: a repeat would be told that
+	// nobody is at it.
+	opt.AcceptWithin = max(opt.AcceptWithin, opt.PublishTimeout+2*opt.StoreTimeout)
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}

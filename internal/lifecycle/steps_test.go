@@ -166,7 +166,7 @@ func TestAcceptSurvivesADeathAtEachStep(t *testing.T) {
 				_ = id
 			}
 		}
-		w.now = w.now.Add(11 * time.Second)
+		w.now = w.now.Add(21 * time.Second)
 		r := accept(t, w, s)
 		if len(w.rows) != 1 || w.rows[r.Task.ID] == nil || len(w.queue) == 0 {
 			t.Fatalf("death at %d: %d records, %d messages", n, len(w.rows), len(w.queue))
@@ -191,7 +191,11 @@ func TestAbandonedAcceptanceIsForgotten(t *testing.T) {
 	if s := sweep(); s.Abandoned != 0 {
 		t.Fatal("forgotten before its deadline")
 	}
-	w.now = w.now.Add(11 * time.Second)
+	w.now = w.now.Add(time.Hour)
+	if s := sweep(); s.Abandoned != 0 {
+		t.Fatal("forgotten while its key must be remembered")
+	}
+	w.now = w.now.Add(lifecycle.IdempotencyMemory)
 	if s := sweep(); s.Abandoned != 1 || len(w.rows) != 0 {
 		t.Fatalf("%+v, %d records", s, len(w.rows))
 	}
@@ -469,5 +473,26 @@ func TestReplayThatExpiresBeforeItsRecord(t *testing.T) {
 	}
 	if r := w.rows[id].snap; r.State != task.Expired || r.Gen != 2 {
 		t.Errorf("%s in generation %d", r.State, r.Gen)
+	}
+}
+
+// The confirm is late: the caller hears that the outcome is unknown, the
+// sweeper passes, and the repeat with the key finds the same task.
+func TestUnknownOutcomeIsRememberedPastTheSweep(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.broken, w.ids = true, 2 // stored, not confirmed
+	s := submission()
+	s.IdempotencyKey = "k"
+	w.do(func(e *lifecycle.Engine) {
+		_, err := e.Accept(context.Background(), s)
+		wantCode(t, err, task.CodeOutcomeUnknown)
+	})
+	w.broken = false
+	w.now = w.now.Add(time.Minute)
+	w.do(func(e *lifecycle.Engine) { _, _ = e.Sweep(context.Background(), nil) })
+	r := accept(t, w, s)
+	if len(w.rows) != 1 || len(w.queue) != 2 || r.Task.ID != w.queue[0].m.ID || !w.queue[1].m.Suspect {
+		t.Fatalf("%d records, %d messages, %+v", len(w.rows), len(w.queue), r)
 	}
 }

@@ -70,7 +70,10 @@ func (e *Engine) Sweep(ctx context.Context, projects []string) (Swept, error) {
 	}
 	s.Leader = true
 	now := e.now()
-	if s.Abandoned, err = e.store.Abandon(ctx, now, sweepBatch); err != nil {
+	// AcceptBy says when a repeat may try again. The record and its key stay
+	// much longer: the message of an acceptance whose confirm was late may
+	// exist, its submitter may even have heard 202, and a repeat must find it.
+	if s.Abandoned, err = e.store.Abandon(ctx, now.Add(-IdempotencyMemory), sweepBatch); err != nil {
 		return s, err
 	}
 	ids, err := e.store.Expiring(ctx, now, sweepBatch)
