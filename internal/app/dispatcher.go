@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -95,9 +96,31 @@ func (s source) ConsumeParked(
 
 type delivery struct{ *broker.TaskDelivery }
 
+func (d delivery) Ack(ctx context.Context) error { return gone(d.TaskDelivery.Ack(ctx)) }
+
+func (d delivery) Postpone(ctx context.Context, eta time.Time) error {
+	return gone(d.TaskDelivery.Postpone(ctx, eta))
+}
+
+func (d delivery) Release(ctx context.Context) error { return gone(d.TaskDelivery.Release(ctx)) }
+
+// gone says in the dispatcher's words that a delivery is no longer ours.
+func gone(err error) error {
+	if errors.Is(err, broker.ErrClosed) {
+		return fmt.Errorf("%w: %w", dispatch.ErrGone, err)
+	}
+	return err
+}
+
 func (d delivery) Message() *task.Message { return &d.TaskDelivery.Message }
 func (d delivery) Redelivered() bool      { return d.TaskDelivery.Redelivered }
 
 type parked struct{ *broker.ParkedDelivery }
+
+func (p parked) Ack(ctx context.Context) error { return gone(p.ParkedDelivery.Ack(ctx)) }
+
+func (p parked) Postpone(ctx context.Context, eta time.Time) error {
+	return gone(p.ParkedDelivery.Postpone(ctx, eta))
+}
 
 func (p parked) Body() []byte { return p.ParkedDelivery.Body }

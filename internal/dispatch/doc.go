@@ -13,6 +13,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/lifecycle"
@@ -42,6 +43,10 @@ type Endpoints interface {
 
 // Secrets opens an endpoint's signing secrets, the current one first.
 type Secrets func(ep *task.Endpoint) ([]signing.Secret, error)
+
+// ErrGone is wrapped by the errors of deliveries that are no longer ours: the
+// queue has taken them back.
+var ErrGone = errors.New("delivery is no longer ours")
 
 // Settling ends a delivery; exactly one of its methods succeeds, once. Until
 // then the queue keeps the message, and delivers it again when this process

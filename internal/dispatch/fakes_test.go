@@ -37,6 +37,7 @@ type fakeDelivery struct {
 
 	mu    sync.Mutex
 	fails int // ends that fail first
+	gone  bool
 	ends  []string
 	at    time.Time
 	ended chan struct{} // gets one value for each end
@@ -49,6 +50,9 @@ func deliveryOf(m *task.Message) *fakeDelivery {
 func (d *fakeDelivery) end(what string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.gone {
+		return fmt.Errorf("fake: %w", ErrGone)
+	}
 	if d.fails > 0 {
 		d.fails--
 		return errFake

@@ -2,7 +2,9 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -19,10 +21,11 @@ const (
 
 // Bounds of the tries to end a delivery or an attempt.
 const (
-	firstPause  = 100 * time.Millisecond
-	mostPause   = 2 * time.Second
-	finishTries = 4
-	finishTime  = 10 * time.Second
+	firstPause   = 100 * time.Millisecond
+	mostPause    = 2 * time.Second
+	disableTries = 4 // the next 410 tries again
+	warnTry      = 4
+	finishTime   = 10 * time.Second
 )
 
 // sending makes one attempt; a [Sender] does.
@@ -187,7 +190,7 @@ func (h *Handler) settle(
 // again.
 func (h *Handler) disable(ctx context.Context, log *slog.Logger, ep *task.Endpoint) {
 	log.WarnContext(ctx, "endpoint says it is gone: disabled, its tasks are held", "project", ep.Project)
-	h.finish(ctx, log, "disable endpoint", func(ctx context.Context) error {
+	h.try(ctx, log, "disable endpoint", disableTries, func(ctx context.Context) error {
 		return h.endpoints.DisableEndpoint(ctx, ep.ID(), task.ReasonGone)
 	})
 }
@@ -196,17 +199,25 @@ func (h *Handler) postpone(ctx context.Context, log *slog.Logger, s Settling, at
 	h.finish(ctx, log, "postpone", func(ctx context.Context) error { return s.Postpone(ctx, at) })
 }
 
-// finish makes a few tries of a last step. If none succeeds the delivery
-// stays unfinished: the queue delivers it again, and its record tells what
-// was done.
+// finish ends a delivery, and tries until it has, until the delivery is no
+// longer ours, or until everything ends: while this process lives the queue
+// keeps an unfinished delivery for it, with its place in the prefetch.
 func (h *Handler) finish(ctx context.Context, log *slog.Logger, what string, do func(context.Context) error) {
+	h.try(ctx, log, what, math.MaxInt, do)
+}
+
+// try makes at most so many tries of a last step.
+func (h *Handler) try(ctx context.Context, log *slog.Logger, what string, most int, do func(context.Context) error) {
 	b := backoff{firstPause, mostPause}
-	for try := 1; ; try++ {
+	for n := 1; ; n++ {
 		var err error
-		if !h.panics(ctx, log, what, func() { err = bounded(ctx, do) }) && err == nil {
+		if !h.panics(ctx, log, what, func() { err = bounded(ctx, do) }) && err == nil || errors.Is(err, ErrGone) {
 			return
 		}
-		if try == finishTries || !pause(ctx, b.step()) {
+		if n == warnTry {
+			log.WarnContext(ctx, "last step fails", "step", what, "error", err)
+		}
+		if n == most || !pause(ctx, b.step()) {
 			log.WarnContext(ctx, "last step failed", "step", what, "error", err)
 			return
 		}

@@ -181,7 +181,11 @@ func TestHandleSettleFails(t *testing.T) {
 			t.Errorf("it tried for %s, past its lease", took)
 		}
 		d = deliveryOf(message(3, "orders"))
-		d.fails = 99 // the broker is away, too
+		d.fails = 99 // the broker is away, too, for minutes
+		r.handle(t, d)
+		d.want(t, "postpone") // left unfinished it would be stuck with us
+		d = deliveryOf(message(4, "orders"))
+		d.gone = true
 		r.handle(t, d)
 		d.want(t)
 	})

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -83,6 +84,9 @@ func (x *delivery) replace(ctx context.Context, p *parcel, key string) error {
 		return fmt.Errorf("%w: it was finished before", broker.ErrClosed)
 	}
 	if err := x.d.send(ctx, p, key); err != nil {
+		if errors.Is(err, broker.ErrUnknown) {
+			x.parcel.redelivered = true // the copy may be there: the next one says so
+		}
 		x.ended.Store(false)
 		return err
 	}
