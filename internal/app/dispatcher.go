@@ -42,8 +42,15 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 // fate decides what becomes of a message that found no queue: its task ends
 // when the owner deleted the endpoint, otherwise the message is held.
 func fate(ctx context.Context, b *backends, m *task.Message) (broker.Fate, error) {
-	_, deleted, _ := b.registry.EndpointByID(m.EndpointID())
+	_, deleted, known := b.registry.EndpointByID(m.EndpointID())
 	if !deleted {
+		// A deletion is told to the registry first; perhaps not to us yet.
+		if err := b.registry.Sync(ctx); err != nil {
+			return broker.Hold, err
+		}
+		_, deleted, known = b.registry.EndpointByID(m.EndpointID())
+	}
+	if known || !deleted {
 		return broker.Hold, nil
 	}
 	if err := b.engine.EndOrphan(ctx, m); err != nil {

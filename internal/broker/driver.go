@@ -104,9 +104,10 @@ type Depth struct{ Ready int64 }
 type Driver interface {
 	// Declare makes sure the endpoint's queue exists and is bound. Idempotent.
 	Declare(ctx context.Context, ep task.EndpointID) error
-	// Delete unbinds the endpoint's queue and removes it with what it still
-	// holds. Deleting what does not exist is no error. The caller has ended
-	// the tasks before.
+	// Delete unbinds the endpoint's queue and removes it. What it still holds
+	// goes the way of messages without a queue: Maintain asks for its fate, so
+	// that nothing ends without a verdict. Deleting what does not exist is no
+	// error.
 	Delete(ctx context.Context, ep task.EndpointID) error
 	// Publish stores the message durably (quorum and fsync, or commit and
 	// fsync) and only then returns nil. Any number of publishes may be in

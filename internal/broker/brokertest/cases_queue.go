@@ -154,15 +154,23 @@ func (s *suite) fateFailsOnce(t *testing.T) {
 	in.none()
 }
 
-// deleteQueue: what it held is gone, twice is no error, and it can come back.
+// deleteQueue: the fate of each message it held is asked, twice is no error,
+// and it can come back.
 func (s *suite) deleteQueue(t *testing.T) {
 	ep := endpoint(t, "ep")
+	asked := s.fates.set(ep, func(context.Context, broker.Wire) (broker.Fate, error) { return broker.Drop, nil })
 	declare(t, s.driver, ep)
-	publishAll(t, s.driver, wires(ep, 20))
+	held := map[string]bool{}
+	for _, id := range publishAll(t, s.driver, wires(ep, 20)) {
+		held[id] = true
+	}
 	for range 2 {
 		if err := s.driver.Delete(within(t), ep); err != nil {
 			t.Fatalf("Delete: %v", err)
 		}
+	}
+	for len(held) > 0 {
+		delete(held, awaitAsked(t, asked))
 	}
 	declare(t, s.driver, ep)
 	in := consume(t, s.driver, ep, 10)

@@ -204,13 +204,17 @@ func (d *Driver) lockQueue(name string) (unlock func()) {
 
 // Delete implements [broker.Driver]. It never asks the broker to delete only
 // when empty or unused: quorum queues do not know that, and the broker closes
-// the whole connection over it.
+// the whole connection over it. What workers hold at that moment goes with the
+// queue: their attempts are settled in the record.
 func (d *Driver) Delete(ctx context.Context, ep task.EndpointID) error {
 	name := d.names.endpoint(ep)
 	err := d.administer(ctx, func(ch *amqp.Channel) error {
 		defer d.lockQueue(name)()
 		// Unbound first: what is published meanwhile goes to the janitor.
 		if err := ch.QueueUnbind(name, endpointKey(ep), d.names.tasks(), nil); err != nil {
+			return err
+		}
+		if err := d.empty(ctx, ch, ep); err != nil {
 			return err
 		}
 		_, err := ch.QueueDelete(name, false, false, false)
@@ -223,6 +227,60 @@ func (d *Driver) Delete(ctx context.Context, ep task.EndpointID) error {
 		return fmt.Errorf("delete queue %s: %w", name, err)
 	}
 	return nil
+}
+
+// emptyStep is how many messages of a queue to be deleted are moved at once.
+const emptyStep = 256
+
+// empty moves what an unbound queue holds to the janitor: published by its own
+// key it finds no queue. Each copy is confirmed before the message is removed.
+func (d *Driver) empty(ctx context.Context, ch *amqp.Channel, ep task.EndpointID) error {
+	for {
+		var step []amqp.Delivery
+		for len(step) < emptyStep && ctx.Err() == nil {
+			m, ok, err := ch.Get(d.names.endpoint(ep), false)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			step = append(step, m)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // the channel's end gives them back
+		}
+		if len(step) == 0 {
+			return nil
+		}
+		if err := d.moveOn(ctx, ep, step); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *Driver) moveOn(ctx context.Context, ep task.EndpointID, step []amqp.Delivery) error {
+	errs := make([]error, len(step))
+	var wg sync.WaitGroup
+	for i := range step {
+		wg.Go(func() {
+			p, err := open(&step[i])
+			p.wire.Endpoint, p.wire.System = ep, ""
+			key := p.key()
+			if err != nil { // not of our making: nobody can tell its fate
+				p.wire.Endpoint, p.wire.System = "", broker.Dead
+				key = p.key()
+			}
+			errs[i] = d.send(ctx, &p, key)
+		})
+	}
+	wg.Wait()
+	for i := range step {
+		if errs[i] == nil {
+			errs[i] = step[i].Ack(false)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Depth implements [broker.Driver]. A queue that does not exist holds nothing.

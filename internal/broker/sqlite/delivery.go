@@ -76,8 +76,9 @@ func (dl *delivery) putBack(ctx context.Context, s sqlitedb.Durability, what str
 	}, func() {
 		dl.d.finish(dl)
 		dl.d.committed(dl.queue, key{due, dl.id})
-		// The row has moved if its missing queue was declared meanwhile.
+		// The row has moved if its queue was declared or deleted meanwhile.
 		dl.d.committed(string(dl.wire.Endpoint), key{due, dl.id})
+		dl.d.committed(unroutable, key{due, dl.id})
 	})
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", what, dl.wire.ID, err)

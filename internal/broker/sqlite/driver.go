@@ -123,11 +123,8 @@ func (d *Driver) Delete(ctx context.Context, ep task.EndpointID) error {
 	})
 	if err == nil {
 		err = d.inChunks(ctx, func(tx *sqlitedb.Tx) (int64, error) {
-			if _, err := tx.Exec(`DELETE FROM claims WHERE id IN (
-				SELECT id FROM messages WHERE queue = ? ORDER BY due, id LIMIT ?)`, string(ep), chunk); err != nil {
-				return 0, err
-			}
-			return tx.Exec(`DELETE FROM messages WHERE id IN (
+			tx.OnCommit(func() { d.committed(unroutable, nearest) })
+			return tx.Exec(`UPDATE messages SET queue = '!unroutable' WHERE id IN (
 				SELECT id FROM messages WHERE queue = ? ORDER BY due, id LIMIT ?)`, string(ep), chunk)
 		})
 	}
