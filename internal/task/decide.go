@@ -17,7 +17,8 @@ const (
 	KindRefuse Kind = "refuse"
 	// KindGone: refused, and the endpoint is to be disabled.
 	KindGone Kind = "gone"
-	// KindInterrupted: our own shutdown ended the attempt; does not count.
+	// KindInterrupted: our own shutdown ended the attempt; does not count, and
+	// never fails the task.
 	KindInterrupted Kind = "interrupted"
 )
 
@@ -85,7 +86,7 @@ func Decide(p Policy, r *Record, o Outcome, now time.Time, rnd float64) Decision
 		return fail(ReasonInternal)
 	}
 	d.At = now.Add(wait)
-	if p.MaxAge > 0 && d.At.After(r.Born.Add(p.MaxAge)) {
+	if o.Kind != KindInterrupted && p.MaxAge > 0 && d.At.After(r.Born.Add(p.MaxAge)) {
 		return fail(ReasonMaxAge)
 	}
 	d.State, d.Reason = Retrying, o.Reason

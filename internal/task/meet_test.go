@@ -215,6 +215,10 @@ func TestDecide(t *testing.T) {
 			task.Decision{State: task.Retrying, Reason: task.ReasonShutdown, At: t0, Used: 2, Suspect: true},
 		},
 		{
+			"interrupted however old", old, task.Outcome{Kind: task.KindInterrupted, Reason: task.ReasonShutdown},
+			task.Decision{State: task.Retrying, Reason: task.ReasonShutdown, At: t0},
+		},
+		{
 			"an outcome nobody knows", young,
 			task.Outcome{Kind: "?"},
 			task.Decision{State: task.Failed, Reason: task.ReasonInternal, Used: 1},
@@ -349,15 +353,18 @@ func TestKeepUntil(t *testing.T) {
 		want time.Time
 	}{
 		{"succeeded: the default", func(s *task.Snapshot) { s.State, s.ETA = task.Succeeded, t0 }, end.Add(day)},
-		{"own ttl", func(s *task.Snapshot) { s.State, s.ResultTTL = task.Failed, task.Duration(time.Minute) }, end.Add(time.Minute)},
+		{"own ttl", func(s *task.Snapshot) { s.State, s.ResultTTL = task.Failed, task.Duration(2*time.Hour) }, end.Add(2 * time.Hour)},
+		{"not shorter than a twin may take", func(s *task.Snapshot) {
+			s.State, s.ResultTTL = task.Succeeded, task.Duration(time.Second)
+		}, end.Add(time.Hour)},
 		{"not shorter than its key's memory", func(s *task.Snapshot) {
 			s.State, s.ResultTTL, s.IdempotentUntil = task.Succeeded, task.Duration(time.Minute), t0.Add(day)
 		}, t0.Add(day)},
-		{"a tombstone outlives its message", func(s *task.Snapshot) { s.State = task.Cancelled }, t0.Add(47 * day)},
-		{"a replayed one outlives old copies", func(s *task.Snapshot) { s.State, s.Gen, s.ETA = task.Succeeded, 2, t0 }, end.Add(7 * day)},
+		{"a tombstone outlives its message", func(s *task.Snapshot) { s.State = task.Cancelled }, t0.Add(130 * day)},
+		{"a replayed one outlives old copies", func(s *task.Snapshot) { s.State, s.Gen, s.ETA = task.Succeeded, 2, t0 }, end.Add(90 * day)},
 		{"even copies due in a month", func(s *task.Snapshot) {
 			s.State, s.Gen, s.ETA, s.LastETA = task.Succeeded, 2, t0, t0.Add(30*day)
-		}, t0.Add(37 * day)},
+		}, t0.Add(120 * day)},
 		{"waiting", func(s *task.Snapshot) { s.State = task.Scheduled }, t0.Add(130 * day)},
 	}
 	for _, r := range rows {

@@ -58,8 +58,12 @@ type Snapshot struct {
 // live is how long a record that is not final outlives its latest ETA, and
 // tombstone how long a record outlives a message that may still arrive.
 const (
-	liveFor      = 90 * day
-	tombstoneFor = 7 * day
+	liveFor = 90 * day
+	// tombstoneFor is as long as a waiting task's: its message may sit in the
+	// queue of a paused endpoint for just as long.
+	tombstoneFor = liveFor
+	// endedFor: a twin of the message that ended a task may be on its way.
+	endedFor = time.Hour
 )
 
 // how says which kind of change made a version.
@@ -244,7 +248,7 @@ func (s *Snapshot) KeepUntil() time.Time {
 	if ttl <= 0 {
 		ttl = DefaultResultTTL
 	}
-	keep := later(s.EndedAt.Add(ttl), s.IdempotentUntil)
+	keep := later(s.EndedAt.Add(max(ttl, endedFor)), s.IdempotentUntil)
 	if s.outstanding() {
 		keep = later(keep, later(later(s.ETA, s.LastETA), s.EndedAt).Add(tombstoneFor))
 	}
