@@ -215,7 +215,8 @@ func TestDecide(t *testing.T) {
 			task.Decision{State: task.Retrying, Reason: task.ReasonShutdown, At: t0, Used: 2, Suspect: true},
 		},
 		{
-			"interrupted however old", old, task.Outcome{Kind: task.KindInterrupted, Reason: task.ReasonShutdown},
+			"interrupted however old", old,
+			task.Outcome{Kind: task.KindInterrupted, Reason: task.ReasonShutdown},
 			task.Decision{State: task.Retrying, Reason: task.ReasonShutdown, At: t0},
 		},
 		{
