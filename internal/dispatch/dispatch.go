@@ -30,10 +30,10 @@ type Options struct {
 	// Grace is how long attempts in flight may go on after [Dispatcher.Run]'s
 	// context has ended.
 	Grace time.Duration
-	// Observe is told of every settled attempt.
-	Observe Observer
-	Logger  *slog.Logger
-	Now     func() time.Time
+	// Observers are told of every attempt.
+	Observers Observers
+	Logger    *slog.Logger
+	Now       func() time.Time
 }
 
 const (
@@ -82,7 +82,7 @@ func New(deps Deps, opt Options) (*Dispatcher, error) {
 	}
 	h := &Handler{
 		engine: deps.Engine, endpoints: deps.Endpoints, sender: sender, secrets: deps.Secrets,
-		observe: opt.Observe, log: opt.Logger, now: opt.Now,
+		observe: opt.Observers, log: opt.Logger, now: opt.Now,
 	}
 	pool := NewPool(opt.Pool)
 	return &Dispatcher{

@@ -33,16 +33,13 @@ type sending interface {
 	Send(ctx context.Context, r *Request) *Answer
 }
 
-// Observer is told of every attempt that was settled.
-type Observer func(ep *task.Endpoint, o task.Outcome, d task.Decision)
-
 // Handler takes deliveries through an attempt.
 type Handler struct {
 	engine    Engine
 	endpoints Endpoints
 	sender    sending
 	secrets   Secrets
-	observe   Observer
+	observe   Observers
 	log       *slog.Logger
 	now       func() time.Time
 	flights   flights
@@ -113,20 +110,19 @@ func (h *Handler) attempt(
 	log = log.With("attempt", run.Record.Starts)
 	policy := j.Endpoint.Policy(&j.Message().Spec)
 	begun := h.now()
+	h.observe.Begun(j.Endpoint, lateness(j.Message(), begun))
 	o := task.Outcome{Kind: task.KindRetry, Reason: task.ReasonInternal, Unanswered: true}
 	if h.panics(last, log, "attempt", func() { o = h.send(flight, log, j, run, policy, timeout) }) {
 		o.Took = h.now().Sub(begun)
 	}
 	d, ok := h.settle(last, log, run, policy, o)
+	h.observe.Ended(j.Endpoint, o, d, ok)
 	if !ok {
 		// The queue keeps the message; by then the lease has died.
 		h.postpone(last, log, j, h.now().Add(unsettled))
 		return
 	}
 	report(last, log, o, d)
-	if h.observe != nil {
-		h.observe(j.Endpoint, o, d)
-	}
 	if d.DisableEndpoint {
 		h.disable(last, log, j.Endpoint)
 	}

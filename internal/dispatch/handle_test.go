@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,6 +42,29 @@ func (r *rig) handle(t *testing.T, d *fakeDelivery) {
 	r.h.Handle(t.Context(), t.Context(), Job{Delivery: d, Endpoint: &r.ep})
 }
 
+// witness is an observer that notes what it is told.
+type witness struct {
+	begun int
+	ends  []string
+}
+
+func (w *witness) Begun(*task.Endpoint, time.Duration) { w.begun++ }
+
+func (w *witness) Ended(_ *task.Endpoint, o task.Outcome, d task.Decision, settled bool) {
+	w.ends = append(w.ends, fmt.Sprint(o.Kind, " ", d.State, " ", settled))
+}
+
+func TestLateness(t *testing.T) {
+	now := time.Now()
+	for eta, want := range map[time.Time]time.Duration{
+		{}: 0, now: 0, now.Add(-time.Minute): time.Minute, now.Add(time.Minute): 0,
+	} {
+		if got := lateness(&task.Message{ETA: eta}, now); got != want {
+			t.Errorf("due at %v: %v, want %v", eta, got, want)
+		}
+	}
+}
+
 func TestHandleSettles(t *testing.T) {
 	cases := []struct {
 		status int
@@ -52,19 +78,15 @@ func TestHandleSettles(t *testing.T) {
 	}
 	for _, c := range cases {
 		r := newRig(answering(c.status))
-		var seen []task.State
-		r.h.observe = func(_ *task.Endpoint, o task.Outcome, d task.Decision) {
-			if o.Kind != c.kind {
-				t.Errorf("%d: %s", c.status, o.Kind)
-			}
-			seen = append(seen, d.State)
-		}
+		var first, second witness
+		r.h.observe = Observers{&first, &second}
 		d := deliveryOf(message(1, "orders"))
 		d.m.Payload = []byte("PAYLOAD")
 		r.handle(t, d)
 		d.want(t, "ack")
-		if len(seen) != 1 || seen[0] != c.state || r.h.InFlight() != 0 {
-			t.Errorf("%d: %v", c.status, seen)
+		want := witness{begun: 1, ends: []string{fmt.Sprint(c.kind, " ", c.state, " true")}}
+		if !reflect.DeepEqual(first, want) || !reflect.DeepEqual(second, want) || r.h.InFlight() != 0 {
+			t.Errorf("%d: observed %+v and %+v", c.status, first, second)
 		}
 		if ep, _, _ := r.eps.EndpointByID(r.ep.ID()); (ep.Disabled == task.ReasonGone) != (c.status == 410) {
 			t.Errorf("%d: endpoint disabled %q", c.status, ep.Disabled)
@@ -160,6 +182,8 @@ func TestHandleBusy(t *testing.T) {
 func TestHandleSettleFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(answering(200))
+		var seen witness
+		r.h.observe = Observers{&seen}
 		left := 5
 		r.e.settle = func(task.Outcome) (task.Decision, error) {
 			if left--; left >= 0 {
@@ -184,6 +208,9 @@ func TestHandleSettleFails(t *testing.T) {
 		d.fails = 99 // the broker is away, too, for minutes
 		r.handle(t, d)
 		d.want(t, "postpone") // left unfinished it would be stuck with us
+		if want := []string{"success succeeded true", "success  false", "success  false"}; seen.begun != 3 || !slices.Equal(seen.ends, want) {
+			t.Errorf("observed %+v", seen)
+		}
 		d = deliveryOf(message(4, "orders"))
 		d.gone = true
 		r.handle(t, d)
