@@ -32,7 +32,7 @@ type Results interface {
 	GetResult(ctx context.Context, id task.ID) (*task.Snapshot, *task.Result, error)
 	Attempts(ctx context.Context, id task.ID) ([]task.Attempt, error)
 	List(ctx context.Context, q task.Query) (task.Page, error)
-	CountLive(ctx context.Context, project string, ep task.EndpointID) (int, error)
+	Depths(ctx context.Context, project string, ep task.EndpointID) (task.Depths, error)
 }
 
 // Waiter waits for ends.

@@ -149,10 +149,11 @@ const forcedTime = 10 * time.Minute
 func (s *Server) DeleteEndpoint(c echo.Context, name gen.EndpointName, params gen.DeleteEndpointParams) error {
 	ctx, project := c.Request().Context(), callOf(c).who.Project
 	id := task.MakeEndpointID(project, name)
-	live, err := s.Results.CountLive(ctx, project, id)
+	depths, err := s.Results.Depths(ctx, project, id)
 	if err != nil {
 		return err
 	}
+	live := depths.Total()
 	s.refresh(ctx)
 	_, known := s.Endpoints.Endpoint(project, name)
 	force := params.Force != nil
@@ -238,7 +239,8 @@ func (s *Server) viewEndpoint(ctx context.Context, ep *task.Endpoint) gen.Endpoi
 		DisabledReason: viewReason(ep.Disabled), CreatedAt: ep.CreatedAt.UTC(), UpdatedAt: ep.UpdatedAt.UTC(),
 	}
 	// The registry answers without the store; so does this.
-	if n, err := s.Results.CountLive(ctx, ep.Project, ep.ID()); err == nil {
+	if depths, err := s.Results.Depths(ctx, ep.Project, ep.ID()); err == nil {
+		n := depths.Total()
 		out.Waiting = &n
 	}
 	return out

@@ -224,16 +224,18 @@ func (w *world) List(_ context.Context, q task.Query) (task.Page, error) {
 	return w.page, w.enter("list")
 }
 
-func (w *world) CountLive(_ context.Context, project string, ep task.EndpointID) (int, error) {
+func (w *world) Depths(_ context.Context, project string, ep task.EndpointID) (task.Depths, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n := 0
+	depths := task.Depths{}
 	for _, t := range w.tasks {
 		if t.EndpointID() == ep && t.Project == project && !t.State.Final() {
-			n++
+			d := depths[t.State]
+			d.Tasks++
+			depths[t.State] = d
 		}
 	}
-	return n, w.enter("count")
+	return depths, w.enter("count")
 }
 
 // Wait waits for the test to end a task.

@@ -28,13 +28,32 @@ type Index struct {
 	Endpoint task.EndpointID
 	// Created orders all lists.
 	Created time.Time
-	// Live rows (not final) are listed under their endpoint.
-	Live bool
+	// Lane is not 0 for a live row (one that is not final): it is listed under
+	// its endpoint and counted by lane.
+	Lane Lane
 	// Failed rows are listed as dead letters of their project.
 	Failed bool
 	// ExpiresAt puts a live row into the index of Expiring; zero: not.
 	ExpiresAt time.Time
 }
+
+// Lane parts the live rows of an endpoint for counting, from 1 to [MaxLane].
+// Drivers do not know what a lane means. 0: not live.
+type Lane int
+
+// MaxLane is the highest lane.
+const MaxLane Lane = 5
+
+// LaneCount is how many rows a lane has and when the oldest of them was
+// created, zero for an empty lane.
+type LaneCount struct {
+	Rows   int
+	Oldest time.Time
+}
+
+// Lanes counts every lane of an endpoint; that of lane n stands at n, and
+// nothing at 0.
+type Lanes [MaxLane + 1]LaneCount
 
 // IdemKey is an idempotency key to claim together with a row.
 type IdemKey struct {
@@ -178,8 +197,9 @@ type Driver interface { //nolint:interfacebloat // one store, one contract; who 
 	// gone are left out (and may be cleaned up); more tells whether the list
 	// goes on, last is where the page ended even when every row was gone.
 	Scan(ctx context.Context, s Scan) (rows []Row, last Cursor, more bool, err error)
-	// CountLive returns how many live rows the endpoint has.
-	CountLive(ctx context.Context, project string, ep task.EndpointID) (int, error)
+	// CountLanes counts the endpoint's live rows by lane. Rows whose TTL is
+	// over may count until Forget has removed them.
+	CountLanes(ctx context.Context, project string, ep task.EndpointID) (Lanes, error)
 	// Expiring returns up to limit ids of live rows whose ExpiresAt passed.
 	Expiring(ctx context.Context, now time.Time, limit int) ([]task.ID, error)
 	// Forget removes what TTLs left behind (index entries of rows that are

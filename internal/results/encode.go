@@ -3,16 +3,22 @@ package results
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/taskgate/taskgate/internal/task"
 )
 
 var errNoSpec = errors.New("a change without its task's spec")
 
+// lanes are the states of live tasks in the order of their lanes.
+var lanes = [MaxLane + 1]task.State{"", task.Scheduled, task.Queued, task.Running, task.Retrying, task.Awaiting}
+
+func laneOf(s task.State) Lane { return Lane(max(0, slices.Index(lanes[:], s))) }
+
 func index(s *task.Spec, r *task.Record) Index {
 	ix := Index{
 		Project: s.Project, Endpoint: s.EndpointID(), Created: s.CreatedAt,
-		Live: !r.State.Final(), Failed: r.State == task.Failed,
+		Lane: laneOf(r.State), Failed: r.State == task.Failed,
 	}
 	// A running attempt began in time: only what waits can expire.
 	if r.State.Waiting() {

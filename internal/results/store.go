@@ -131,10 +131,20 @@ func (s *Store) Attempts(ctx context.Context, id task.ID) ([]task.Attempt, error
 	return out, nil
 }
 
-// CountLive returns how many tasks of the endpoint have not ended.
-func (s *Store) CountLive(ctx context.Context, project string, ep task.EndpointID) (int, error) {
-	n, err := s.d.CountLive(ctx, project, ep)
-	return n, fail(err)
+// Depths counts the endpoint's tasks that have not ended by state, leaving
+// out states without any. A task counts as scheduled until its attempt begins.
+func (s *Store) Depths(ctx context.Context, project string, ep task.EndpointID) (task.Depths, error) {
+	counts, err := s.d.CountLanes(ctx, project, ep)
+	if err != nil {
+		return nil, fail(err)
+	}
+	d := make(task.Depths, len(counts))
+	for lane, c := range counts {
+		if c.Rows > 0 {
+			d[lanes[lane]] = task.Depth{Tasks: c.Rows, Oldest: c.Oldest}
+		}
+	}
+	return d, nil
 }
 
 // Expiring returns up to limit tasks that wait though their time is over.

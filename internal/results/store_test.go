@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -83,8 +84,8 @@ func TestStoreLife(t *testing.T) {
 	if p, ok, err := s.Payload(ctx, nt.Spec.ID); err != nil || !ok || string(p) != "payload" {
 		t.Fatalf("payload: %q %v %v", p, ok, err)
 	}
-	if n := must[int](t)(s.CountLive(ctx, "p", nt.Spec.EndpointID())); n != 0 {
-		t.Fatalf("%d live", n)
+	if d := must[task.Depths](t)(s.Depths(ctx, "p", nt.Spec.EndpointID())); len(d) != 0 {
+		t.Fatalf("depths %v", d)
 	}
 }
 
@@ -156,6 +157,24 @@ func TestStoreErrors(t *testing.T) {
 	}
 }
 
+// TestStoreDepths: every state that is not final counts by itself.
+func TestStoreDepths(t *testing.T) {
+	s, _ := embedded(t)
+	want := task.Depths{}
+	for i, state := range task.States() {
+		nt := newTask(i + 1)
+		nt.Record.State = state
+		must[task.Claim](t)(s.Create(t.Context(), nt))
+		if !state.Final() {
+			want[state] = task.Depth{Tasks: 1, Oldest: nt.Spec.CreatedAt}
+		}
+	}
+	got := must[task.Depths](t)(s.Depths(t.Context(), "p", task.MakeEndpointID("p", "e")))
+	if !maps.Equal(got, want) || got.Total() != len(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestStoreIndex(t *testing.T) {
 	f := newFake()
 	s := results.NewStore(f)
@@ -163,16 +182,16 @@ func TestStoreIndex(t *testing.T) {
 	nt.Spec.ExpiresAt = epoch.Add(time.Hour)
 	must[task.Claim](t)(s.Create(t.Context(), nt))
 	ix := f.index(nt.Spec.ID)
-	if !ix.Live || ix.Failed || !ix.ExpiresAt.Equal(nt.Spec.ExpiresAt) || !ix.Created.Equal(nt.Spec.CreatedAt) {
+	if ix.Lane == 0 || ix.Failed || !ix.ExpiresAt.Equal(nt.Spec.ExpiresAt) || !ix.Created.Equal(nt.Spec.CreatedAt) {
 		t.Errorf("waiting: %+v", ix)
 	}
 	run := nt.Record.Started(&task.Message{Gen: 1, Seq: 1}, task.Lease{Token: "t"}, false, false, epoch)
 	must[task.ChangeReply](t)(s.Swap(t.Context(), task.Change{Expect: nt.Record.Version, Next: run, Spec: &nt.Spec}))
-	if ix = f.index(nt.Spec.ID); !ix.Live || !ix.ExpiresAt.IsZero() {
+	if ix = f.index(nt.Spec.ID); ix.Lane == 0 || !ix.ExpiresAt.IsZero() {
 		t.Errorf("a running attempt began in time, yet: %+v", ix)
 	}
 	must[task.ChangeReply](t)(s.Swap(t.Context(), end(&task.Snapshot{Spec: nt.Spec, Record: run}, task.Failed)))
-	if ix = f.index(nt.Spec.ID); ix.Live || !ix.Failed {
+	if ix = f.index(nt.Spec.ID); ix.Lane != 0 || !ix.Failed {
 		t.Errorf("failed: %+v", ix)
 	}
 }

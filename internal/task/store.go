@@ -74,6 +74,25 @@ type Page struct {
 	Next  string
 }
 
+// Depth is how many tasks of an endpoint are in one state, and when the oldest
+// of them was accepted.
+type Depth struct {
+	Tasks  int
+	Oldest time.Time
+}
+
+// Depths is an endpoint's depth by state, without the final ones.
+type Depths map[State]Depth
+
+// Total is how many tasks have not ended.
+func (d Depths) Total() int {
+	n := 0
+	for _, s := range d {
+		n += s.Tasks
+	}
+	return n
+}
+
 // Parked is a settlement whose store was away: everything needed to apply it
 // later by the same fences.
 type Parked struct {

@@ -1,7 +1,7 @@
 -- Stores a row and claims its key, or returns the row that has the id or key.
 -- KEYS: row, idempotency key (any when there is no digest)
 -- ARGV: id, fingerprint, key's end, tag, digest or '',
---       project, endpoint, created, live, failed, expires,
+--       project, endpoint, created, score if live, failed, expires,
 --       AcceptBy, KeepTill, field, value …
 local id, print, tag = ARGV[1], ARGV[2], ARGV[4]
 local digest = ARGV[5]

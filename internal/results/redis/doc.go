@@ -14,7 +14,7 @@
 //	<ns>:{s}:pend          zset: AcceptBy → id
 //	<ns>:{s}:x             zset: ExpiresAt → id
 //	<ns>:{s}:ix:<project>  zset: Created → id; fx:<project> the failed ones;
-//	<ns>:{s}:lx:<endpoint> the live ones
+//	<ns>:{s}:lx:<endpoint> zset: lane and Created → id of the live ones
 //	<ns>:{s}:ep:<project>  set: endpoints that have had an lx, for Forget
 //	<ns>:beat:<owner>, <ns>:lead:<name>
 //	<ns>:h:<topic>         pub/sub channel

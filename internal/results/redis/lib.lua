@@ -1,10 +1,10 @@
 -- place puts a row into the lists of its shard, as ix says:
--- {project, endpoint, created, live, failed, expires}.
+-- {project, endpoint, created, score in the live list or 0, failed, expires}.
 local function place(tag, id, ix)
   local project, endpoint, created = ix[1], ix[2], ix[3]
   redis.call('ZADD', tag .. 'ix:' .. project, created, id)
-  if ix[4] == '1' then
-    redis.call('ZADD', tag .. 'lx:' .. endpoint, created, id)
+  if ix[4] ~= '0' then
+    redis.call('ZADD', tag .. 'lx:' .. endpoint, ix[4], id)
     redis.call('SADD', tag .. 'ep:' .. project, endpoint)
   else
     redis.call('ZREM', tag .. 'lx:' .. endpoint, id)

@@ -78,8 +78,12 @@ func (d *Driver) Scan(ctx context.Context, s results.Scan) ([]results.Row, resul
 		before = strconv.FormatInt(millis(s.Before), 10)
 	}
 	key := func(shard int) string { return d.keys.list(shard, s.List, s.Project, s.Endpoint) }
+	lanes := results.Lane(0)
+	if s.List == results.ListLive {
+		lanes = results.MaxLane
+	}
 	all, err := d.everywhere(ctx, "scan", scanScript, key, func(int) []any {
-		return []any{before, string(s.BeforeID), s.Limit + 1}
+		return []any{before, string(s.BeforeID), s.Limit + 1, int(lanes), laneWidth}
 	})
 	if err != nil || len(all) == 0 {
 		return nil, results.Cursor{}, false, err
@@ -124,21 +128,47 @@ func (d *Driver) rows(ctx context.Context, page []entry, key func(shard int) str
 	})
 }
 
-// CountLive implements results.Driver.
-func (d *Driver) CountLive(ctx context.Context, _ string, ep task.EndpointID) (int, error) {
-	cmds := make([]*redis.IntCmd, task.Shards)
-	err := d.pipe(ctx, "count", nil, func(p redis.Pipeliner) {
+// CountLanes implements results.Driver.
+func (d *Driver) CountLanes(ctx context.Context, _ string, ep task.EndpointID) (results.Lanes, error) {
+	var sum results.Lanes
+	cmds := make([]*redis.Cmd, task.Shards)
+	err := d.pipe(ctx, "count", []*redis.Script{lanesScript}, func(p redis.Pipeliner) {
 		for i := range cmds {
-			cmds[i] = p.ZCard(ctx, d.keys.list(i, results.ListLive, "", ep))
+			key := d.keys.list(i, results.ListLive, "", ep)
+			cmds[i] = lanesScript.EvalSha(ctx, p, []string{key}, int(results.MaxLane), laneWidth)
 		}
 	})
-	n := 0
+	if err != nil {
+		return sum, err
+	}
 	for _, c := range cmds {
-		if c != nil {
-			n += int(c.Val())
+		if err := addLanes(&sum, c.Val()); err != nil {
+			return sum, err
 		}
 	}
-	return n, err
+	return sum, nil
+}
+
+// addLanes adds what lanes.lua says of one shard: {rows, lowest score, …}.
+func addLanes(sum *results.Lanes, reply any) error {
+	list, _ := reply.([]any)
+	if len(list) != 2*int(results.MaxLane) {
+		return fail("count", errReply)
+	}
+	for lane := results.Lane(1); lane <= results.MaxLane; lane++ {
+		at := &sum[lane]
+		n, _ := list[2*lane-2].(int64)
+		text, _ := list[2*lane-1].(string)
+		score, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return fail("count", errReply)
+		}
+		if oldest := task.FromMillis(score & (laneWidth - 1)); n > 0 && (at.Rows == 0 || oldest.Before(at.Oldest)) {
+			at.Oldest = oldest
+		}
+		at.Rows += int(n)
+	}
+	return nil
 }
 
 // Expiring implements results.Driver.

@@ -201,8 +201,8 @@ func TestEverythingLost(t *testing.T) {
 		t.Fatal(snap, err)
 	}
 	b.swap(t, task.Change{Expect: 0, Next: nt.Record, Spec: &nt.Spec})
-	if n, err := b.store.CountLive(t.Context(), "default", nt.Spec.EndpointID()); n != 1 || err != nil {
-		t.Fatal(n, err)
+	if d, err := b.store.Depths(t.Context(), "default", nt.Spec.EndpointID()); d.Total() != 1 || err != nil {
+		t.Fatal(d, err)
 	}
 }
 

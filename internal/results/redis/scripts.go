@@ -26,6 +26,8 @@ var (
 	attemptsLua string
 	//go:embed scan.lua
 	scanLua string
+	//go:embed lanes.lua
+	lanesLua string
 	//go:embed expiring.lua
 	expiringLua string
 	//go:embed forget.lua
@@ -43,6 +45,7 @@ var (
 	awaitScript    = redis.NewScript(awaitLua)
 	attemptsScript = redis.NewScript(attemptsLua)
 	scanScript     = redis.NewScript(scanLua)
+	lanesScript    = redis.NewScript(lanesLua)
 	expiringScript = redis.NewScript(expiringLua)
 	forgetScript   = redis.NewScript(forgetLua)
 	dropScript     = redis.NewScript(dropLua)

@@ -1,7 +1,7 @@
 -- Changes a row if it has the expected version, else returns it.
 -- KEYS: row, topics that wait for it
 -- ARGV: id, expected version, tag, channel prefix,
---       project, endpoint, created, live, failed, expires,
+--       project, endpoint, created, score if live, failed, expires,
 --       KeepTill, wake, n, n fields to remove, field, value …
 local id, tag = ARGV[1], ARGV[3]
 local row = redis.call('HMGET', KEYS[1], 'v', 'h', 's')

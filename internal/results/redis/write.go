@@ -9,10 +9,26 @@ import (
 	"github.com/taskgate/taskgate/internal/task"
 )
 
+// laneBits: a live list's score is its row's lane and, below it, when it was
+// created. 44 bits of milliseconds last until the year 2527, and a score of
+// 47 bits is exact.
+const (
+	laneBits  = 44
+	laneWidth = 1 << laneBits
+)
+
+// liveScore is 0 for a row that is not live.
+func liveScore(ix *results.Index) int64 {
+	if ix.Lane == 0 {
+		return 0
+	}
+	return int64(ix.Lane)<<laneBits + millis(ix.Created)
+}
+
 // placed are the arguments that say where a row is listed.
 func placed(ix *results.Index) []any {
 	return []any{
-		ix.Project, string(ix.Endpoint), millis(ix.Created), flag(ix.Live), flag(ix.Failed), millis(ix.ExpiresAt),
+		ix.Project, string(ix.Endpoint), millis(ix.Created), liveScore(ix), flag(ix.Failed), millis(ix.ExpiresAt),
 	}
 }
 

@@ -101,7 +101,7 @@ func createBytes(k *kit) {
 func createLate(k *kit) {
 	c := k.row(k.id())
 	made := k.change(c, 0)
-	made.Spec, made.Version, made.Live = c.Spec, 3, false
+	made.Spec, made.Version, made.Lane = c.Spec, 3, 0
 	k.swap(made)
 	c.Payload, c.AcceptBy = []byte("payload"), k.now.Add(-hour)
 	got := k.taken(c)

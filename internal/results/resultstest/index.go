@@ -10,7 +10,10 @@ import (
 
 func indexCases() map[string]func(*kit) {
 	return map[string]func(*kit){
-		"count live: by endpoint":                   countLive,
+		"count lanes: by endpoint":                  countLive,
+		"count lanes: a swap moves a row":           countMoves,
+		"count lanes: the oldest row of each":       countOldest,
+		"scan: the lanes of a live list are one":    scanLanes,
 		"expiring: only rows whose time passed":     expiringPassed,
 		"expiring: a swap moves or ends the time":   expiringMoves,
 		"expiring: keeps to its limit":              expiringLimit,
@@ -48,6 +51,54 @@ func countLive(k *kit) {
 	k.checkf(k.live(endpoint("e")) == 20, "%d live", k.live(endpoint("e")))
 	k.checkf(k.live(endpoint("other")) == 1, "%d live", k.live(endpoint("other")))
 	k.checkf(k.live(endpoint("none")) == 0, "%d live", k.live(endpoint("none")))
+}
+
+func countMoves(k *kit) {
+	c := k.create(k.row(k.id()))
+	for i, lane := range []results.Lane{1, 5, 3, 3, 4, 2, 0, 2} {
+		s := k.change(c, int64(i+1))
+		s.Lane = lane
+		k.swap(s)
+		var want results.Lanes
+		if lane > 0 {
+			want[lane] = results.LaneCount{Rows: 1, Oldest: k.now}
+		}
+		got := k.lanes(c.Endpoint)
+		k.checkf(got == want, "in lane %d: got %v, want %v", lane, got, want)
+	}
+}
+
+// spread makes rows of every lane whose times are mixed.
+func spread(k *kit) (rows []results.Create) {
+	for i := range 60 {
+		c := k.row(k.id())
+		c.Created = k.now.Add(time.Duration(i*31%17) * time.Second)
+		c.Lane = results.Lane(i*7%int(results.MaxLane)) + 1
+		rows = append(rows, k.create(c))
+	}
+	return rows
+}
+
+func countOldest(k *kit) {
+	var want results.Lanes
+	for _, c := range spread(k) {
+		at := &want[c.Lane]
+		if at.Rows == 0 || c.Created.Before(at.Oldest) {
+			at.Oldest = c.Created
+		}
+		at.Rows++
+	}
+	got := k.lanes(endpoint("e"))
+	k.checkf(got == want, "got  %v\nwant %v", got, want)
+}
+
+func scanLanes(k *kit) {
+	rows := spread(k)
+	for _, limit := range []int{1, 7, 60} {
+		k.lists(k.scan(results.Scan{
+			List: results.ListLive, Project: project, Endpoint: endpoint("e"), Limit: limit,
+		}), wanted(rows))
+	}
 }
 
 func expiringPassed(k *kit) {

@@ -152,13 +152,13 @@ func listsMove(k *kit) {
 	}
 	in(true, false, true)
 	failed := k.change(c, 1)
-	failed.Live, failed.Failed = false, true
+	failed.Lane, failed.Failed = 0, true
 	k.swap(failed)
 	in(true, true, false)
 	k.swap(k.change(c, 2))
 	in(true, false, true)
 	done := k.change(c, 3)
-	done.Live = false
+	done.Lane = 0
 	k.swap(done)
 	in(true, false, false)
 }

@@ -59,7 +59,7 @@ func swapNothing(k *kit) {
 	c.Payload = []byte("payload")
 	k.create(c)
 	s := k.change(c, 5)
-	s.Live, s.Failed = false, true
+	s.Lane, s.Failed = 0, true
 	s.Result, s.DropPayload = []byte("result"), true
 	s.Attempts = []results.NumberedAttempt{{Number: 1, Data: []byte("a")}}
 	s.KeepTill = time.Now().Add(-hour)

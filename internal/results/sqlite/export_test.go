@@ -5,4 +5,5 @@ var (
 	Lists           = lists
 	SelectAbandoned = selectAbandoned
 	SelectForgotten = selectForgotten
+	ListLane        = listLane
 )

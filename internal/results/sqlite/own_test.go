@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ func newRow(n int) results.Create {
 	id := task.MakeID(fmt.Sprintf("%026d", n), n)
 	return results.Create{
 		Row:      results.Row{ID: id, Version: 1, Head: []byte("head"), Spec: []byte("spec")},
-		Index:    results.Index{Project: "p", Endpoint: task.MakeEndpointID("p", "e"), Created: epoch, Live: true},
+		Index:    results.Index{Project: "p", Endpoint: task.MakeEndpointID("p", "e"), Created: epoch, Lane: 2},
 		AcceptBy: epoch.Add(10 * time.Second), KeepTill: epoch.Add(24 * time.Hour),
 	}
 }
@@ -240,13 +241,13 @@ func TestSlowEarIsReset(t *testing.T) {
 	}
 }
 
-// TestPlans: lists and sweeps walk one index.
+// TestPlans: lists and sweeps walk one index and sort nothing.
 func TestPlans(t *testing.T) {
 	db := openDB(t, t.TempDir())
 	for q, index := range map[string]string{
 		sqlite.Lists[results.ListAll]:    "tasks_all (project=? AND (created,id)<(?,?))",
 		sqlite.Lists[results.ListFailed]: "tasks_failed (project=? AND (created,id)<(?,?))",
-		sqlite.Lists[results.ListLive]:   "tasks_live (endpoint=? AND (created,id)<(?,?))",
+		fmt.Sprintf(sqlite.ListLane, 2):  "tasks_live (endpoint=? AND live=? AND (created,id)<(?,?))",
 		sqlite.SelectAbandoned:           "tasks_accept (accept_by>? AND accept_by<?)",
 		sqlite.SelectForgotten:           "tasks_keep (keep_till<?)",
 	} {
@@ -259,13 +260,16 @@ func TestPlans(t *testing.T) {
 			var id, parent, unused int
 			var detail string
 			err := scan(&id, &parent, &unused, &detail)
-			plan = append(plan, detail)
+			if strings.Contains(detail, "tasks") || strings.Contains(detail, "TEMP B-TREE") {
+				plan = append(plan, detail)
+			}
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(plan) != 1 || !strings.HasSuffix(plan[0], "USING INDEX "+index) {
+		other := func(step string) bool { return !strings.HasSuffix(step, "USING INDEX "+index) }
+		if len(plan) == 0 || slices.ContainsFunc(plan, other) {
 			t.Errorf("plan of %s:\n%s\nwant %s", q, strings.Join(plan, "\n"), index)
 		}
 	}

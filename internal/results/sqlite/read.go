@@ -3,7 +3,9 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/results"
@@ -104,9 +106,20 @@ var lists = map[results.List]string{
 	results.ListFailed: `SELECT id, created, version, head, spec FROM tasks
 		WHERE failed = 1 AND project = ?1 AND (created, id) < (?3, ?4) AND keep_till > ?5
 		ORDER BY created DESC, id DESC LIMIT ?6`,
-	results.ListLive: `SELECT id, created, version, head, spec FROM tasks
-		WHERE live = 1 AND endpoint = ?2 AND project = ?1 AND (created, id) < (?3, ?4) AND keep_till > ?5
-		ORDER BY created DESC, id DESC LIMIT ?6`,
+	results.ListLive: liveList(),
+}
+
+const listLane = `SELECT id, created, version, head, spec FROM tasks
+	WHERE live > 0 AND live = %d AND endpoint = ?2 AND project = ?1 AND (created, id) < (?3, ?4) AND keep_till > ?5
+	ORDER BY created DESC, id DESC LIMIT ?6`
+
+// liveList merges a page of every lane; each is a range of one index, in order.
+func liveList() string {
+	parts := make([]string, results.MaxLane)
+	for i := range parts {
+		parts[i] = fmt.Sprintf("SELECT * FROM ("+listLane+")", i+1)
+	}
+	return strings.Join(parts, " UNION ALL ") + " ORDER BY created DESC, id DESC LIMIT ?6"
 }
 
 // Scan implements [results.Driver].
@@ -138,17 +151,27 @@ func (d *Driver) Scan(ctx context.Context, s results.Scan) (page []results.Row, 
 // farFuture is after every row.
 var farFuture = time.UnixMilli(1 << 60)
 
-// CountLive implements [results.Driver]. Rows whose time is over count until
-// Forget removes them.
-func (d *Driver) CountLive(ctx context.Context, _ string, ep task.EndpointID) (n int, err error) {
-	_, err = d.row(ctx, "SELECT count(*) FROM tasks WHERE live = 1 AND endpoint = ?", []any{string(ep)}, &n)
-	return n, err
+// CountLanes implements [results.Driver].
+func (d *Driver) CountLanes(ctx context.Context, _ string, ep task.EndpointID) (lanes results.Lanes, err error) {
+	err = d.rows(ctx, "SELECT live, count(*), min(created) FROM tasks WHERE live > 0 AND endpoint = ? GROUP BY live",
+		[]any{string(ep)}, func(scan func(...any) error) error {
+			var lane, rows int
+			var oldest int64
+			if err := scan(&lane, &rows, &oldest); err != nil {
+				return err
+			}
+			if lane < len(lanes) {
+				lanes[lane] = results.LaneCount{Rows: rows, Oldest: task.FromMillis(oldest)}
+			}
+			return nil
+		})
+	return lanes, err
 }
 
 // Expiring implements [results.Driver].
 func (d *Driver) Expiring(ctx context.Context, now time.Time, limit int) ([]task.ID, error) {
 	var ids []task.ID
-	err := d.rows(ctx, `SELECT id FROM tasks WHERE live = 1 AND expires_at > 0 AND expires_at <= ? AND keep_till > ?
+	err := d.rows(ctx, `SELECT id FROM tasks WHERE live > 0 AND expires_at > 0 AND expires_at <= ? AND keep_till > ?
 		ORDER BY expires_at LIMIT ?`, []any{millis(now), d.millis(), limit}, func(scan func(...any) error) error {
 		var id task.ID
 		err := scan(&id)

@@ -28,9 +28,9 @@ type indexed struct {
 func indexOf(x results.Index) indexed {
 	i := indexed{
 		project: x.Project, endpoint: string(x.Endpoint), created: millis(x.Created),
-		live: flag(x.Live), failed: flag(x.Failed),
+		live: int(x.Lane), failed: flag(x.Failed),
 	}
-	if x.Live {
+	if x.Lane > 0 {
 		i.expires = millis(x.ExpiresAt)
 	}
 	return i

@@ -39,6 +39,7 @@ CREATE TABLE claims (
 
 -- accept_by: > 0 not noted as accepted yet; < 0 the same, but the note may
 -- have been lost with the machine, so Abandon leaves it alone; 0 noted.
+-- live: the lane of a row that is not final, else 0.
 CREATE TABLE tasks (
   n          INTEGER PRIMARY KEY,
   id         TEXT    NOT NULL UNIQUE,
@@ -57,8 +58,8 @@ CREATE TABLE tasks (
 );
 CREATE INDEX tasks_all      ON tasks (project, created, id);
 CREATE INDEX tasks_failed   ON tasks (project, created, id) WHERE failed = 1;
-CREATE INDEX tasks_live     ON tasks (endpoint, created, id) WHERE live = 1;
-CREATE INDEX tasks_expiring ON tasks (expires_at) WHERE live = 1 AND expires_at > 0;
+CREATE INDEX tasks_live     ON tasks (endpoint, live, created, id) WHERE live > 0;
+CREATE INDEX tasks_expiring ON tasks (expires_at) WHERE live > 0 AND expires_at > 0;
 CREATE INDEX tasks_accept   ON tasks (accept_by) WHERE accept_by > 0;
 CREATE INDEX tasks_keep     ON tasks (keep_till);
 
