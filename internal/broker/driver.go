@@ -49,7 +49,7 @@ type Wire struct {
 }
 
 // Delivery is one message in a worker's hands. Exactly one of its three ends
-// is called, once, from any goroutine. Until then the broker keeps the
+// (Ack, Postpone, Release) is called, once, from any goroutine. Until then the broker keeps the
 // message; when the worker's connection dies the broker delivers it again.
 type Delivery interface {
 	Wire() Wire
@@ -57,6 +57,10 @@ type Delivery interface {
 	// delivery after a worker died with it; may be true without need. The
 	// copy that Postpone or Release makes of it keeps it.
 	Redelivered() bool
+	// Doubt says that its work may have been done though its outcome is not
+	// known: this delivery and the copies made of it are Redelivered from now
+	// on.
+	Doubt()
 	// Ack removes the message. ErrClosed when it is no longer ours. It may
 	// return before the removal is durable (a lost ack is a redelivery).
 	Ack(ctx context.Context) error

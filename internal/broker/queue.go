@@ -58,6 +58,9 @@ type TaskDelivery struct {
 // Ack removes the message: see [Delivery].
 func (d *TaskDelivery) Ack(ctx context.Context) error { return d.raw.Ack(ctx) }
 
+// Doubt marks it as perhaps done: see [Delivery].
+func (d *TaskDelivery) Doubt() { d.raw.Doubt() }
+
 // Postpone has the same message delivered again at eta: see [Delivery]. The
 // message's own ETA stays what it was.
 func (d *TaskDelivery) Postpone(ctx context.Context, eta time.Time) error {

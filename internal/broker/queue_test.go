@@ -142,6 +142,7 @@ func newHand(w Wire) *hand { return &hand{wire: w, end: make(chan string, 10)} }
 
 func (h *hand) Wire() Wire                                { return h.wire }
 func (h *hand) Redelivered() bool                         { return true }
+func (h *hand) Doubt()                                    {}
 func (h *hand) Ack(context.Context) error                 { h.end <- "ack"; return h.err }
 func (h *hand) Release(context.Context) error             { h.end <- "release"; return h.err }
 func (h *hand) Postpone(context.Context, time.Time) error { h.end <- "postpone"; return h.err }

@@ -62,6 +62,8 @@ type Delivery interface {
 	Settling
 	Message() *task.Message
 	Redelivered() bool
+	// Doubt has every later delivery of the message say Redelivered.
+	Doubt()
 	// Release gives the unstarted message back, for anyone, now.
 	Release(ctx context.Context) error
 }

@@ -38,6 +38,7 @@ type fakeDelivery struct {
 	mu    sync.Mutex
 	fails int // ends that fail first
 	gone  bool
+	doubt bool
 	ends  []string
 	at    time.Time
 	ended chan struct{} // gets one value for each end
@@ -64,6 +65,7 @@ func (d *fakeDelivery) end(what string) error {
 
 func (d *fakeDelivery) Message() *task.Message        { return d.m }
 func (d *fakeDelivery) Redelivered() bool             { return d.redelivered }
+func (d *fakeDelivery) Doubt()                        { d.doubt = true }
 func (d *fakeDelivery) Body() []byte                  { return []byte(d.m.ID) }
 func (d *fakeDelivery) Ack(context.Context) error     { return d.end("ack") }
 func (d *fakeDelivery) Release(context.Context) error { return d.end("release") }

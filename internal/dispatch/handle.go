@@ -118,7 +118,9 @@ func (h *Handler) attempt(
 	d, ok := h.settle(last, log, run, policy, o)
 	h.observe.Ended(j.Endpoint, o, d, ok)
 	if !ok {
-		// The queue keeps the message; by then the lease has died.
+		// The queue keeps the message; by then the lease has died. Nothing
+		// but this mark may tell of the attempt.
+		j.Doubt()
 		h.postpone(last, log, j, h.now().Add(unsettled))
 		return
 	}

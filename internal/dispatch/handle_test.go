@@ -201,6 +201,9 @@ func TestHandleSettleFails(t *testing.T) {
 		d.m.Timeout = task.Duration(time.Second)
 		r.handle(t, d)
 		d.want(t, "postpone")
+		if !d.doubt {
+			t.Error("nothing tells that the handler may have been called")
+		}
 		if took := time.Since(begin); took > time.Second+task.LeaseSlack {
 			t.Errorf("it tried for %s, past its lease", took)
 		}

@@ -38,7 +38,8 @@ const (
 )
 
 // Begin decides what to do with a delivered message and begins its attempt
-// if one may begin. timeout is the attempt's; it bounds the lease.
+// if one may begin. timeout is the attempt's; it bounds the lease. The caller
+// makes sure that no attempt of the same task is under way in this process.
 func (e *Engine) Begin(ctx context.Context, m *task.Message, redelivered bool, timeout time.Duration) (Start, error) {
 	now := e.now()
 	lease := task.Lease{Token: token(), Owner: e.opt.Owner, Until: now.Add(timeout + task.LeaseSlack)}
@@ -106,7 +107,7 @@ func (b *beginning) meet(ctx context.Context, present *task.Snapshot) (task.Verd
 	if present != nil {
 		in.Record = &present.Record
 		if present.State == task.Running {
-			alive, err := b.e.store.Alive(ctx, present.Lease.Owner)
+			alive, err := b.alive(ctx, present.Lease.Owner)
 			if err != nil {
 				return task.Verdict{}, err
 			}
@@ -114,6 +115,18 @@ func (b *beginning) meet(ctx context.Context, present *task.Snapshot) (task.Verd
 		}
 	}
 	return task.Meet(in), nil
+}
+
+// alive tells whether a lease of owner holds. Our own never does here: no
+// attempt of the task is under way in this process (see Begin), so its begin
+// was written and its answer lost, or its settlement failed for good.
+func (b *beginning) alive(ctx context.Context, owner string) (bool, error) {
+	if owner == b.e.opt.Owner {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.e.opt.StoreTimeout)
+	defer cancel()
+	return b.e.store.Alive(ctx, owner)
 }
 
 func (b *beginning) act(ctx context.Context, present *task.Snapshot, v task.Verdict) (s Start, done bool, err error) {

@@ -496,3 +496,49 @@ func TestUnknownOutcomeIsRememberedPastTheSweep(t *testing.T) {
 		t.Fatalf("%d records, %d messages, %+v", len(w.rows), len(w.queue), r)
 	}
 }
+
+// TestBeginWhoseAnswerWasLost: the record says that we run the task, and we
+// know that we do not.
+func TestBeginWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	accept(t, w, submission())
+	run(t, w, task.Outcome{Kind: task.KindRetry, Reason: task.ReasonHandler5xx, Status: 500})
+	w.now = w.queue[0].m.ETA.Add(time.Millisecond) // odd: the effect stays, the answer is lost
+	m := w.queue[0].m
+	begin := func(redelivered bool) (start lifecycle.Start) {
+		w.do(func(e *lifecycle.Engine) {
+			var err error
+			if start, err = e.Begin(context.Background(), &m, redelivered, timeout); err != nil {
+				t.Error(err)
+			}
+		})
+		return start
+	}
+	w.outage = true
+	if s := begin(false); s.Run != nil || s.Later.IsZero() {
+		t.Fatalf("begun without the store: %+v", s)
+	}
+	w.outage = false
+	if r := w.rows[m.ID]; r.snap.State != task.Running {
+		t.Fatalf("the record is %s: nothing is tested", r.snap.State)
+	}
+	if s := begin(false); s.Run == nil || !s.Run.Record.Suspect {
+		t.Fatalf("not begun again, announced: %+v", s)
+	}
+}
+
+func TestSweepPassesOverATornRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	s := submission()
+	s.ExpiresAt = w.now.Add(time.Second)
+	one, two := accept(t, w, s).Task.ID, accept(t, w, s).Task.ID
+	w.torn = map[task.ID]bool{min(one, two): true}
+	w.now = w.now.Add(time.Minute)
+	w.do(func(e *lifecycle.Engine) {
+		if swept, err := e.Sweep(context.Background(), nil); err != nil || swept.Expired != 1 {
+			t.Errorf("%+v, %v", swept, err)
+		}
+	})
+}

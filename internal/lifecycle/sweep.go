@@ -82,8 +82,14 @@ func (e *Engine) Sweep(ctx context.Context, projects []string) (Swept, error) {
 	}
 	for _, id := range ids {
 		done, err := e.expire(ctx, id)
-		if err != nil {
+		switch {
+		case unavailable(err):
 			return s, err
+		case err != nil:
+			// One record that cannot be read must not keep the others from
+			// their ends.
+			e.opt.Logger.ErrorContext(ctx, "task cannot be expired", "task", id, "error", err)
+			continue
 		}
 		if done {
 			s.Expired++

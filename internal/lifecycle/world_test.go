@@ -26,7 +26,8 @@ type world struct {
 	outage bool
 	// broken: the broker refuses or forgets to confirm.
 	broken bool
-	lost   bool // the store has lost data at least once
+	torn   map[task.ID]bool // records that cannot be decoded
+	lost   bool             // the store has lost data at least once
 	// blind: there was a time when cancellations and run-now could not be
 	// seen. Messages alone cannot tell of them.
 	blind bool
@@ -319,6 +320,9 @@ func (w *world) checkSwap(old, next task.Record, id task.ID) {
 }
 
 func (s storeOf) Get(_ context.Context, id task.ID) (snap *task.Snapshot, err error) {
+	if s.a.w.torn[id] {
+		return nil, errors.New("torn record")
+	}
 	err = s.call(func(w *world) {
 		if r := w.rows[id]; r != nil {
 			c := r.snap

@@ -376,3 +376,21 @@ func TestKeepUntil(t *testing.T) {
 		}
 	}
 }
+
+// TestMaxAgeCountsFromTheFirstAttempt: what a task waited before does not use
+// it up, and a lost worker does not renew it.
+func TestMaxAgeCountsFromTheFirstAttempt(t *testing.T) {
+	env := task.Envelope{Spec: task.Spec{ID: "t", Project: "p", Endpoint: "e", CreatedAt: t0}}
+	m := task.First(env, 0)
+	late := t0.Add(5 * 24 * time.Hour)
+	first := m.Expected().Started(&m, task.Lease{}, false, false, late)
+	again := first.Started(&m, task.Lease{}, true, true, late.Add(time.Hour))
+	failed := again.Settled(task.Decision{State: task.Retrying, At: late.Add(2 * time.Hour), Used: 1}, late.Add(time.Hour))
+	next := failed.Next(env)
+	second := failed.Started(&next, task.Lease{}, false, false, late.Add(2*time.Hour))
+	for name, r := range map[string]task.Record{"first": first, "again": again, "second": second} {
+		if !r.Born.Equal(late) {
+			t.Errorf("%s: max_age counts from %s, want %s", name, r.Born, late)
+		}
+	}
+}

@@ -56,8 +56,8 @@ type Policy struct {
 	MaxBackoff  time.Duration
 	Multiplier  float64
 	Jitter      float64
-	// MaxAge bounds the time between a generation's first due moment and the
-	// begin of its last attempt.
+	// MaxAge bounds the time between the begins of a generation's first and
+	// last attempts.
 	MaxAge   time.Duration
 	Schedule []time.Duration
 	RetryOn  StatusSet

@@ -39,7 +39,9 @@ type Record struct {
 	ETA time.Time
 	// LastETA is the latest ETA of any message a generation left behind.
 	LastETA time.Time
-	// Born is the generation's first due moment.
+	// Born is when the generation's first attempt began, its due moment
+	// before: max_age counts from it. Time that a task spent in the queue of
+	// a paused endpoint must not use it up.
 	Born time.Time
 	// StartedAt is the begin of the latest attempt.
 	StartedAt time.Time
@@ -139,7 +141,12 @@ func (r Record) Started(m *Message, lease Lease, lost bool, suspect bool, now ti
 	r.Starts = max(r.Starts, m.Starts) + 1
 	r.Used = max(m.Used, 0)
 	r.Lease = lease
-	r.ETA, r.Born = m.ETA, m.Born
+	if m.Seq == 1 && !lost {
+		r.Born = now
+	} else if m.Seq > 1 {
+		r.Born = m.Born
+	}
+	r.ETA = m.ETA
 	r.StartedAt, r.ChangedAt, r.EndedAt = now, now, time.Time{}
 	return r
 }

@@ -73,7 +73,7 @@ type Message struct {
 	Suspect bool
 	// ETA is the earliest moment of delivery.
 	ETA time.Time
-	// Born is the generation's first due moment, from which max_age counts.
+	// Born is the record's: max_age counts from it.
 	Born time.Time
 }
 

@@ -640,7 +640,7 @@ type Retry struct {
 	// Jitter Random share of each delay: 0 none, 1 (default) full.
 	Jitter *float64 `json:"jitter,omitempty"`
 
-	// MaxAge No attempt begins later than this after the first was due; default 3d, at most 365d.
+	// MaxAge No attempt begins later than this after the first one began; default 3d, at most 365d.
 	//
 	// Example: 3d
 	MaxAge *string `json:"max_age,omitempty"`

@@ -87,6 +87,7 @@ func runShared(t *testing.T, h Harness) {
 			"PrefetchIsKept":      s.prefetchIsKept,
 			"RoughOrder":          s.roughOrder,
 			"ConsumersShare":      s.consumersShare,
+			"Doubt":               s.doubt,
 			"Postpone":            s.postpone,
 			"PostponeIntoThePast": s.postponeIntoThePast,
 			"PostponeOften":       s.postponeOften,

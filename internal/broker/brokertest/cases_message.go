@@ -106,6 +106,40 @@ func (s *suite) postpone(t *testing.T) {
 	in.none()
 }
 
+// doubt: a message in doubt comes again with the mark of a redelivery, by
+// whichever way it goes back, and keeps it.
+func (s *suite) doubt(t *testing.T) {
+	ep := endpoint(t, "ep")
+	declare(t, s.driver, ep)
+	in := consume(t, s.driver, ep, 10)
+	for _, handBack := range []func(broker.Delivery) error{
+		func(d broker.Delivery) error { return d.Release(within(t)) },
+		func(d broker.Delivery) error { return d.Postpone(within(t), time.Now().Add(50*time.Millisecond)) },
+	} {
+		publish(t, s.driver, wire(ep, 1))
+		first := in.next()
+		if first.Redelivered() {
+			t.Error("a first delivery is marked as a redelivery")
+		}
+		first.Doubt()
+		if err := handBack(first); err != nil {
+			t.Fatal(err)
+		}
+		again := in.next()
+		if !again.Redelivered() {
+			t.Error("the doubt got lost")
+		}
+		if err := again.Release(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		if again = in.next(); !again.Redelivered() {
+			t.Error("the doubt got lost when the next worker gave it back")
+		}
+		ack(t, again)
+	}
+	in.none()
+}
+
 // postponeIntoThePast: a time that has passed means now.
 func (s *suite) postponeIntoThePast(t *testing.T) {
 	ep := endpoint(t, "ep")

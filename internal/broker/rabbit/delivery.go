@@ -26,6 +26,10 @@ func (x *delivery) Wire() broker.Wire { return x.parcel.wire }
 // Redelivered implements [broker.Delivery].
 func (x *delivery) Redelivered() bool { return x.parcel.redelivered }
 
+// Doubt implements [broker.Delivery]. It is called by the worker that holds
+// the delivery, before it ends it.
+func (x *delivery) Doubt() { x.parcel.redelivered = true }
+
 // Ack implements [broker.Delivery].
 func (x *delivery) Ack(context.Context) error {
 	if !x.ended.CompareAndSwap(false, true) {

@@ -25,6 +25,8 @@ type publisher struct {
 	link *link
 	jobs chan *job // unbuffered: a job that is taken is being written
 
+	shares *shares
+
 	mu        sync.Mutex
 	blocked   string        // the broker's reason for not taking messages, "" when it does
 	blockedOn *session      // that was told so
@@ -36,6 +38,8 @@ type job struct {
 	key  string
 	msg  amqp.Publishing
 	sent chan sent // one
+	// share is the place of its destination, held until the confirm.
+	share *share
 }
 
 // sent is what became of writing it.
@@ -44,10 +48,15 @@ type sent struct {
 	confirm *amqp.DeferredConfirmation
 	err     error
 	window  chan struct{} // holds a place until the confirm
+	share   *share        // the same
 }
 
 func newPublisher(d *Driver) *publisher {
-	p := &publisher{d: d, jobs: make(chan *job), changed: make(chan struct{})}
+	p := &publisher{
+		d: d, jobs: make(chan *job), changed: make(chan struct{}),
+		// Half of all windows: two destinations may be stuck before others wait.
+		shares: newShares(d.opts.PublishChannels * d.opts.Window / 2),
+	}
 	p.link = newLink(d, "publish", false, p.setup)
 	return p
 }
@@ -62,8 +71,13 @@ func (p *publisher) publish(ctx context.Context, key string, msg amqp.Publishing
 }
 
 func (p *publisher) once(ctx context.Context, key string, msg amqp.Publishing) error {
-	j := &job{key: key, msg: msg, sent: make(chan sent, 1)}
+	share, err := p.shares.enter(ctx, key, p.d.opts.WindowWait)
+	if err != nil {
+		return fmt.Errorf("%w: %w", broker.ErrNotStored, err)
+	}
+	j := &job{key: key, msg: msg, sent: make(chan sent, 1), share: share}
 	if err := p.hand(ctx, j); err != nil {
+		share.leave()
 		return fmt.Errorf("%w: %w", broker.ErrNotStored, err)
 	}
 	var s sent
@@ -74,6 +88,7 @@ func (p *publisher) once(ctx context.Context, key string, msg amqp.Publishing) e
 		return fmt.Errorf("%w: %w", broker.ErrUnknown, context.Cause(ctx))
 	}
 	if s.err != nil {
+		s.settle()
 		return writeError(s.err)
 	}
 	select {
@@ -85,13 +100,14 @@ func (p *publisher) once(ctx context.Context, key string, msg amqp.Publishing) e
 	return s.outcome()
 }
 
-// settle frees the place in the window once the confirm has come, or the
-// channel's end, which the library turns into confirms too.
+// settle frees the places once the confirm has come, or the channel's end,
+// which the library turns into confirms too.
 func (s *sent) settle() {
 	if s.err == nil {
 		<-s.confirm.Done()
 		<-s.window
 	}
+	s.share.leave()
 }
 
 // outcome is settle with what the confirm said. A missing acknowledgement is the
@@ -282,7 +298,7 @@ func (p *publisher) serve(s *session, ch *amqp.Channel) {
 			if err != nil {
 				<-window
 			}
-			j.sent <- sent{ch: ch, confirm: confirm, err: err, window: window}
+			j.sent <- sent{ch: ch, confirm: confirm, err: err, window: window, share: j.share}
 		case err := <-closed:
 			p.channelLost(s, err)
 			return

@@ -19,6 +19,7 @@ type delivery struct {
 	id, due     int64
 	losses      int
 	redelivered bool
+	doubt       bool // not written down yet
 	wire        broker.Wire
 	ending      bool // guarded by Driver.mu
 }
@@ -28,6 +29,10 @@ func (dl *delivery) Wire() broker.Wire { return dl.wire }
 
 // Redelivered implements [broker.Delivery].
 func (dl *delivery) Redelivered() bool { return dl.redelivered }
+
+// Doubt implements [broker.Delivery]. It is called by the worker that holds
+// the delivery, before it ends it.
+func (dl *delivery) Doubt() { dl.doubt, dl.redelivered = true, true }
 
 // Ack implements [broker.Delivery].
 func (dl *delivery) Ack(ctx context.Context) error {
@@ -57,6 +62,11 @@ func (dl *delivery) Release(ctx context.Context) error {
 
 func (dl *delivery) putBack(ctx context.Context, s sqlitedb.Durability, what string, due, eta int64) error {
 	err := dl.end(ctx, s, func(tx *sqlitedb.Tx) error {
+		if dl.doubt {
+			if _, err := tx.Exec("UPDATE claims SET losses = max(losses, 1) WHERE id = ?", dl.id); err != nil {
+				return err
+			}
+		}
 		if _, err := tx.Exec("DELETE FROM claims WHERE id = ? AND losses = 0", dl.id); err != nil {
 			return err
 		}
