@@ -31,7 +31,7 @@ func (s *Server) PutEndpoint(c echo.Context, name gen.EndpointName) error {
 		if err != nil {
 			return err
 		}
-		wanted.SealedSecret = sealed
+		wanted.SealedSecret = task.SealedSecret{Current: sealed}
 	}
 	// First the queue: a task for a registered endpoint must find it.
 	if err := s.Queues.Declare(ctx, task.MakeEndpointID(project, name)); err != nil {
@@ -71,7 +71,7 @@ func (p *replacement) of(old *task.Endpoint) (task.Endpoint, error) {
 	}
 	switch {
 	case p.in.Secret != nil:
-	case old != nil && len(old.SealedSecret) > 0:
+	case old != nil && !old.SealedSecret.IsZero():
 		next.SealedSecret = old.SealedSecret
 	default:
 		secret := p.s.Secrets.Generate()
@@ -79,7 +79,7 @@ func (p *replacement) of(old *task.Endpoint) (task.Endpoint, error) {
 		if err != nil {
 			return task.Endpoint{}, err
 		}
-		next.SealedSecret, p.shown = sealed, &secret
+		next.SealedSecret, p.shown = task.SealedSecret{Current: sealed}, &secret
 	}
 	return next, nil
 }

@@ -41,7 +41,7 @@ func TestPutEndpoint(t *testing.T) {
 			Schedule: []task.Duration{task.Duration(time.Second), task.Duration(24 * time.Hour)},
 			FailOn:   task.StatusSet{"409"}, Multiplier: new(2.5),
 		},
-		Result: task.ResultPolicy{MaxBytes: 10, KeepHeaders: []string{"X-A"}, Discard: true}, SealedSecret: []byte("sealed:whsec_generated"),
+		Result: task.ResultPolicy{MaxBytes: 10, KeepHeaders: []string{"X-A"}, Discard: true}, SealedSecret: task.SealedSecret{Current: []byte("sealed:whsec_generated")},
 	}
 	if diff := cmp.Diff(want, stored); diff != "" {
 		t.Error(diff)
@@ -76,7 +76,7 @@ func TestPutEndpointDefaultsAndReplace(t *testing.T) {
 	if ep.Secret != nil || !ep.Paused || ep.DisabledReason == nil || ep.Url != "https://b.example/" {
 		t.Errorf("secret, pause and disabling stay: %s", a.Body)
 	}
-	if got := string(w.endpoints["new"].SealedSecret); got != "sealed:whsec_generated" {
+	if got := string(w.endpoints["new"].SealedSecret.Current); got != "sealed:whsec_generated" {
 		t.Errorf("secret %s", got)
 	}
 	a = c.send(t, "PUT", "/v1/endpoints/new", `{"url":"https://b.example/","secret":"whsec_mine","paused":false}`)
@@ -84,7 +84,7 @@ func TestPutEndpointDefaultsAndReplace(t *testing.T) {
 	if ep = endpointOf(t, a); *ep.Secret != "whsec_mine" || ep.Paused {
 		t.Errorf("got %s", a.Body)
 	}
-	if got := string(w.endpoints["new"].SealedSecret); got != "sealed:whsec_mine" {
+	if got := string(w.endpoints["new"].SealedSecret.Current); got != "sealed:whsec_mine" {
 		t.Errorf("secret %s", got)
 	}
 }
@@ -146,7 +146,7 @@ func TestListEndpoints(t *testing.T) {
 	for i := range 5 {
 		name := fmt.Sprintf("e%d", i)
 		w.endpoints[name] = task.Endpoint{
-			Project: project, Name: name, Method: "POST", SealedSecret: []byte("hush"),
+			Project: project, Name: name, Method: "POST", SealedSecret: task.SealedSecret{Current: []byte("hush")},
 			Result: task.ResultPolicy{MaxBytes: task.DefaultResultBytes},
 		}
 	}

@@ -67,7 +67,7 @@ func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *a
 	w.endpoints["emails"] = task.Endpoint{
 		Project: project, Name: "emails", URL: "https://app.example.com/", Method: "POST",
 		Timeout: task.Duration(30 * time.Second), Result: task.ResultPolicy{MaxBytes: 1000},
-		SealedSecret: []byte("sealed"), CreatedAt: time.Now(), UpdatedAt: time.Now(),
+		SealedSecret: task.SealedSecret{Current: []byte("sealed")}, CreatedAt: time.Now(), UpdatedAt: time.Now(),
 	}
 	key, err := auth.NewAdminKey(adminKey)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -20,6 +21,10 @@ import (
 
 	"github.com/taskgate/taskgate/internal/app"
 	"github.com/taskgate/taskgate/internal/config"
+	"github.com/taskgate/taskgate/internal/registry"
+	"github.com/taskgate/taskgate/internal/registry/sqlite"
+	"github.com/taskgate/taskgate/internal/sqlitedb"
+	"github.com/taskgate/taskgate/internal/task"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -232,6 +237,49 @@ func TestTwoInOneProcess(t *testing.T) {
 			t.Error(err)
 		}
 		cancel()
+	}
+}
+
+// The default project is made once, and with it the queue of its callbacks.
+func TestDefaultProject(t *testing.T) {
+	t.Parallel()
+	cfg := load(t)
+	var first []byte
+	for range 2 {
+		a, err := app.New(cfg, app.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if err := a.Stop(ctx); err != nil {
+			t.Fatal(err)
+		}
+		db, err := sqlitedb.Open(ctx, cfg.DataDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := sqlite.Open(db)
+		r := registry.New(d, registry.Options{})
+		if err := r.Sync(ctx); err != nil {
+			t.Fatal(err)
+		}
+		p, ok := r.Project("default")
+		if !ok || p.CallbackSecret.IsZero() || first != nil && !bytes.Equal(first, p.CallbackSecret.Current) {
+			t.Errorf("%+v, %t", p, ok)
+		}
+		first = p.CallbackSecret.Current
+		var n int
+		queue := string(task.MakeEndpointID("default", task.CallbackEndpoint))
+		if _, err := db.Row(ctx, "SELECT count(*) FROM queues WHERE name = ?", []any{queue}, &n); err != nil || n != 1 {
+			t.Errorf("%d queues, %v", n, err)
+		}
+		if err := errors.Join(d.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

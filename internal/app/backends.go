@@ -31,7 +31,7 @@ type backends struct {
 	store    *results.Store
 	registry *registry.Registry
 	engine   *lifecycle.Engine
-	secrets  *seal.Ring
+	secrets  secrets
 
 	regDriver registry.Driver
 }
@@ -60,9 +60,11 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.secrets, err = seal.NewRing(key); err != nil {
+	ring, err := seal.NewRing(key)
+	if err != nil {
 		return nil, fmt.Errorf("TASKGATE_SECRET_KEY: %w", err)
 	}
+	b.secrets = secrets{ring}
 	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log})
 	b.engine = lifecycle.New(b.queue, b.store, lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
@@ -158,6 +160,9 @@ func (a *App) secretKey() ([]byte, error) {
 func (a *App) common(ctx context.Context, b *backends) error {
 	if err := b.registry.Sync(ctx); err != nil {
 		return fmt.Errorf("read the registry: %w", err)
+	}
+	if err := a.projects(ctx, b); err != nil {
+		return err
 	}
 	a.background("registry", b.registry.Run)
 	return nil

@@ -15,7 +15,7 @@ import (
 func (a *App) dispatcher(ctx context.Context, b *backends) error {
 	d, err := dispatch.New(dispatch.Deps{
 		Engine: b.engine, Keeper: b.engine, Endpoints: b.registry, Source: source{b.queue},
-		Secrets: secrets{b.secrets}.open,
+		Secrets: b.secrets.open,
 	}, dispatch.Options{
 		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile},
 		Pool:   dispatch.PoolOptions{Total: a.cfg.Concurrency},

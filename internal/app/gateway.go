@@ -13,8 +13,6 @@ import (
 	"github.com/taskgate/taskgate/internal/config"
 	"github.com/taskgate/taskgate/internal/dispatch"
 	"github.com/taskgate/taskgate/internal/results"
-	"github.com/taskgate/taskgate/internal/seal"
-	"github.com/taskgate/taskgate/internal/signing"
 	"github.com/taskgate/taskgate/internal/task"
 )
 
@@ -29,7 +27,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	guard := a.guard()
 	deps := api.Deps{
 		Engine: b.engine, Results: b.store, Waiter: waiter{hub, a.stopping}, Endpoints: b.registry,
-		Queues: b.queue, Secrets: secrets{b.secrets}, Auth: who,
+		Queues: b.queue, Secrets: b.secrets, Auth: who,
 		CheckURL: func(url string) (string, bool) {
 			if err := guard.CheckURL(url); err != nil {
 				return err.Error(), false
@@ -117,32 +115,4 @@ func (w waiter) Wait(ctx context.Context, id task.ID, until time.Time) (*task.Sn
 		return w.hub.Wait(ctx, id, time.Now())
 	}
 	return s, err
-}
-
-// secrets makes and hides signing secrets.
-type secrets struct{ ring *seal.Ring }
-
-func (s secrets) Generate() string { return signing.Generate().Reveal() }
-
-func (s secrets) Check(secret string) (string, bool) {
-	if _, err := signing.Parse(secret); err != nil {
-		return err.Error(), false
-	}
-	return "", true
-}
-
-func (s secrets) Seal(project, endpoint, secret string) ([]byte, error) {
-	return s.ring.Seal([]byte(secret), project, endpoint), nil
-}
-
-func (s secrets) open(ep *task.Endpoint) ([]signing.Secret, error) {
-	plain, err := s.ring.Open(ep.SealedSecret, ep.Project, ep.Name)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := signing.Parse(string(plain))
-	if err != nil {
-		return nil, err
-	}
-	return []signing.Secret{secret}, nil
 }

@@ -1,5 +1,4 @@
-// Package registry keeps what operators configure: endpoints now, keys and
-// schedules later. [Registry] holds all of it in memory, so that reading
-// never does I/O, over a narrow [Driver] that makes changes durable and tells
-// of them.
+// Package registry keeps what operators configure: projects and endpoints.
+// [Registry] holds all of it in memory, so that reading never does I/O, over
+// a narrow [Driver] that makes changes durable and tells of them.
 package registry

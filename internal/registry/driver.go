@@ -10,7 +10,7 @@ var ErrUnavailable = errors.New("registry unavailable")
 
 // Key names an item: what kind of thing, whose, which.
 type Key struct {
-	Kind    string // "endpoint"; later "key", "schedule"
+	Kind    string // "endpoint", "project"; later "key", "schedule"
 	Project string
 	Name    string
 }

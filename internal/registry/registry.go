@@ -12,9 +12,6 @@ import (
 	"github.com/taskgate/taskgate/internal/task"
 )
 
-// kindEndpoint is the kind of items that hold a task.Endpoint as JSON.
-const kindEndpoint = "endpoint"
-
 // Options of a [Registry]. Zero values get defaults.
 type Options struct {
 	Logger *slog.Logger
@@ -170,22 +167,23 @@ func (r *Registry) giveBack(ctx context.Context, mine State) error {
 }
 
 // merge takes over a store that began anew without us: its items and
-// tombstones win, what only we know is put back.
+// tombstones win, but for projects (see elder); what only we know is put back.
 func (r *Registry) merge(ctx context.Context, mine State) error {
 	theirs, err := r.d.Load(ctx)
 	if err != nil || theirs.Epoch == mine.Epoch || theirs.Epoch == "" {
 		return err
 	}
-	known := make(map[Key]bool, len(theirs.Items))
+	known := make(map[Key]Item, len(theirs.Items))
 	for _, it := range theirs.Items {
-		known[it.Key] = true
+		known[it.Key] = it
 	}
 	n := 0
 	for _, it := range mine.Items {
-		if known[it.Key] || it.Deleted {
+		there, both := known[it.Key]
+		if it.Deleted || both && !elder(it, there) {
 			continue
 		}
-		if _, _, err := r.d.Put(ctx, it, 0, theirs.Epoch); err != nil {
+		if _, _, err := r.d.Put(ctx, it, there.Revision, theirs.Epoch); err != nil {
 			return err
 		}
 		n++

@@ -214,7 +214,7 @@ func TestCopies(t *testing.T) {
 	attempts := 3
 	_, _, err := r.UpdateEndpoint(t.Context(), "p", "a", func(*task.Endpoint) (task.Endpoint, error) {
 		return task.Endpoint{
-			Headers: map[string]string{"a": "b"}, Labels: map[string]string{"l": "m"}, SealedSecret: []byte{1},
+			Headers: map[string]string{"a": "b"}, Labels: map[string]string{"l": "m"}, SealedSecret: task.SealedSecret{Current: []byte{1}, Previous: []byte{1}},
 			Retry:  &task.Retry{MaxAttempts: &attempts, RetryOn: task.StatusSet{"409"}},
 			Result: task.ResultPolicy{KeepHeaders: []string{"x"}},
 		}, nil
@@ -223,7 +223,7 @@ func TestCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	spoil := func(ep *task.Endpoint) {
-		ep.Headers["a"], ep.Labels["l"], ep.SealedSecret[0] = "spoiled", "spoiled", 9
+		ep.Headers["a"], ep.Labels["l"], ep.SealedSecret.Current[0] = "spoiled", "spoiled", 9
 		*ep.Retry.MaxAttempts, ep.Retry.RetryOn[0], ep.Result.KeepHeaders[0] = 99, "500", "spoiled"
 		ep.URL = "spoiled"
 	}
@@ -231,7 +231,7 @@ func TestCopies(t *testing.T) {
 	spoil(one)
 	spoil(&r.Endpoints("")[0])
 	two, _ := r.Endpoint("p", "a")
-	if two.Headers["a"] != "b" || two.Labels["l"] != "m" || two.SealedSecret[0] != 1 || *two.Retry.MaxAttempts != 3 ||
+	if two.Headers["a"] != "b" || two.Labels["l"] != "m" || two.SealedSecret.Current[0] != 1 || *two.Retry.MaxAttempts != 3 ||
 		two.Retry.RetryOn[0] != "409" || two.Result.KeepHeaders[0] != "x" || two.URL != "" {
 		t.Fatalf("spoiled: %+v", two)
 	}

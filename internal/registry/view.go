@@ -2,79 +2,92 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/taskgate/taskgate/internal/task"
 )
 
+// table holds what is in memory of one kind.
+type table[T any] struct {
+	byKey  map[Key]*T
+	sorted []*T // by project, name
+}
+
 // view is the registry decoded. It is never changed once made.
 type view struct {
+	endpoints table[task.Endpoint]
+	projects  table[task.Project]
+
+	// byID and deleted know every endpoint, the built-in ones included.
 	byID    map[task.EndpointID]*task.Endpoint
 	deleted map[task.EndpointID]bool
-	sorted  []*task.Endpoint // by project, name
+	all     []*task.Endpoint // by project, name
 }
 
 func newView() view {
-	return view{byID: make(map[task.EndpointID]*task.Endpoint), deleted: make(map[task.EndpointID]bool)}
+	v, _ := makeView(nil, nil, view{})
+	return v
 }
 
 // makeView decodes items, reusing what was decoded of the items before.
+// Items of kinds that this version does not know are kept, not looked at.
 func makeView(items, before map[Key]Item, old view) (v view, faults []Key) {
-	v = newView()
+	v.endpoints, faults = decode(endpoints, items, before, old)
+	var more []Key
+	v.projects, more = decode(projects, items, before, old)
+	v.index(items)
+	return v, append(faults, more...)
+}
+
+// decode makes the table of one kind.
+func decode[T any](k *kind[T], items, before map[Key]Item, old view) (t table[T], faults []Key) {
+	t.byKey = make(map[Key]*T)
 	for key, it := range items {
-		if key.Kind != kindEndpoint {
+		if key.Kind != k.name || it.Deleted {
 			continue
 		}
-		id := task.MakeEndpointID(key.Project, key.Name)
-		if it.Deleted {
-			v.deleted[id] = true
-			continue
-		}
-		ep := old.byID[id]
-		if ep == nil || !bytes.Equal(before[key].Value, it.Value) {
-			ep = new(task.Endpoint)
-			if err := json.Unmarshal(it.Value, ep); err != nil || ep.Project != key.Project || ep.Name != key.Name {
+		v := k.table(&old).byKey[key]
+		if v == nil || !bytes.Equal(before[key].Value, it.Value) {
+			v = new(T)
+			if err := json.Unmarshal(it.Value, v); err != nil || k.keyOf(v) != key {
 				faults = append(faults, key)
 				continue
 			}
 		}
-		v.byID[id] = ep
-		v.sorted = append(v.sorted, ep)
+		t.byKey[key] = v
+		t.sorted = append(t.sorted, v)
 	}
-	slices.SortFunc(v.sorted, func(a, b *task.Endpoint) int {
-		if c := strings.Compare(a.Project, b.Project); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
+	slices.SortFunc(t.sorted, func(a, b *T) int {
+		x, y := k.keyOf(a), k.keyOf(b)
+		return cmp.Or(strings.Compare(x.Project, y.Project), strings.Compare(x.Name, y.Name))
 	})
-	return v, faults
+	return t, faults
 }
 
-// copyOf shares nothing with ep, so that no caller can spoil the memory.
-func copyOf(ep *task.Endpoint) *task.Endpoint {
-	c := *ep
-	c.Headers = maps.Clone(ep.Headers)
-	c.Labels = maps.Clone(ep.Labels)
-	c.SealedSecret = slices.Clone(ep.SealedSecret)
-	c.Result.KeepHeaders = slices.Clone(ep.Result.KeepHeaders)
-	if ep.Retry != nil {
-		r := *ep.Retry
-		r.MaxAttempts, r.Multiplier, r.Jitter = pointTo(r.MaxAttempts), pointTo(r.Multiplier), pointTo(r.Jitter)
-		r.MinBackoff, r.MaxBackoff, r.MaxAge = pointTo(r.MinBackoff), pointTo(r.MaxBackoff), pointTo(r.MaxAge)
-		r.Schedule = slices.Clone(r.Schedule)
-		r.RetryOn, r.FailOn = slices.Clone(r.RetryOn), slices.Clone(r.FailOn)
-		c.Retry = &r
+// index gathers registered, built-in and deleted endpoints.
+func (v *view) index(items map[Key]Item) {
+	v.byID = make(map[task.EndpointID]*task.Endpoint, len(v.endpoints.sorted)+len(v.projects.sorted))
+	v.deleted = make(map[task.EndpointID]bool)
+	v.all = slices.Clone(v.endpoints.sorted)
+	for _, p := range v.projects.sorted {
+		v.all = append(v.all, p.Callbacks())
 	}
-	return &c
-}
-
-func pointTo[T any](p *T) *T {
-	if p == nil {
-		return nil
+	slices.SortFunc(v.all, func(a, b *task.Endpoint) int {
+		return cmp.Or(strings.Compare(a.Project, b.Project), strings.Compare(a.Name, b.Name))
+	})
+	for _, ep := range v.all {
+		v.byID[ep.ID()] = ep
 	}
-	v := *p
-	return &v
+	for key, it := range items {
+		switch {
+		case !it.Deleted:
+		case key.Kind == kindEndpoint:
+			v.deleted[task.MakeEndpointID(key.Project, key.Name)] = true
+		case key.Kind == kindProject:
+			v.deleted[task.MakeEndpointID(key.Project, task.CallbackEndpoint)] = true
+		}
+	}
 }

@@ -93,14 +93,18 @@ type Endpoint struct {
 	Retry   *Retry            `json:"retry,omitempty"`
 	Result  ResultPolicy      `json:"result"`
 	Labels  map[string]string `json:"labels,omitempty"`
-	// SealedSecret is the signing secret, encrypted at rest.
-	SealedSecret []byte `json:"sealed_secret"`
-	Paused       bool   `json:"paused,omitempty"`
+	// SealedSecret signs what is delivered. It is sealed for the owner
+	// (Project, Name).
+	SealedSecret SealedSecret `json:"sealed_secret"`
+	Paused       bool         `json:"paused,omitempty"`
 	// Disabled says why the endpoint takes no deliveries (e.g. it answered
 	// 410), "" when it does. Its tasks are held.
 	Disabled  Reason    `json:"disabled,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+	// Builtin marks an endpoint that no user registered: it is made of its
+	// project, never stored, and cannot be changed or disabled.
+	Builtin bool `json:"-"`
 }
 
 // ID is the identity of the endpoint's queue.

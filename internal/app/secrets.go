@@ -1,0 +1,43 @@
+package app
+
+import (
+	"time"
+
+	"github.com/taskgate/taskgate/internal/seal"
+	"github.com/taskgate/taskgate/internal/signing"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// secrets makes, hides and opens signing secrets.
+type secrets struct{ ring *seal.Ring }
+
+func (s secrets) Generate() string { return signing.Generate().Reveal() }
+
+func (s secrets) Check(secret string) (string, bool) {
+	if _, err := signing.Parse(secret); err != nil {
+		return err.Error(), false
+	}
+	return "", true
+}
+
+func (s secrets) Seal(project, endpoint, secret string) ([]byte, error) {
+	return s.ring.Seal([]byte(secret), project, endpoint), nil
+}
+
+// open returns what signs an endpoint's deliveries now, the current secret
+// first.
+func (s secrets) open(ep *task.Endpoint) ([]signing.Secret, error) {
+	var out []signing.Secret
+	for _, sealed := range ep.SealedSecret.At(time.Now()) {
+		plain, err := s.ring.Open(sealed, ep.Project, ep.Name)
+		if err != nil {
+			return nil, err
+		}
+		secret, err := signing.Parse(string(plain))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, secret)
+	}
+	return out, nil
+}

@@ -1,0 +1,63 @@
+package task_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+func TestSealedSecret(t *testing.T) {
+	now := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	first := task.SealedSecret{Current: []byte("a")}
+	second := first.Rotated([]byte("b"), now.Add(time.Hour))
+	again := second.Rotated([]byte("c"), now.Add(time.Hour))
+	none := first.Rotated([]byte("b"), now)
+	for name, c := range map[string]struct {
+		secret task.SealedSecret
+		at     time.Time
+		want   string
+	}{
+		"nothing":                 {task.SealedSecret{}, now, ""},
+		"never rotated":           {first, now, "a"},
+		"within the overlap":      {second, now.Add(time.Hour - 1), "ba"},
+		"at its end":              {second, now.Add(time.Hour), "b"},
+		"rotated twice":           {again, now, "cb"},
+		"rotated with no overlap": {none, now, "b"},
+	} {
+		got := ""
+		for _, sealed := range c.secret.At(c.at) {
+			got += string(sealed)
+		}
+		if got != c.want {
+			t.Errorf("%s: signs with %q, want %q", name, got, c.want)
+		}
+	}
+	if !(task.SealedSecret{}).IsZero() || second.IsZero() {
+		t.Error("wrong about which one is none")
+	}
+	clone := second.Clone()
+	clone.Current[0], clone.Previous[0] = 'x', 'x'
+	if string(second.Current) != "b" || string(second.Previous) != "a" {
+		t.Error("a clone shares bytes")
+	}
+	text, err := json.Marshal(second)
+	var back task.SealedSecret
+	if err != nil || json.Unmarshal(text, &back) != nil || !reflect.DeepEqual(back, second) {
+		t.Errorf("%s, %v", text, err)
+	}
+	if text, _ = json.Marshal(first); string(text) != `{"current":"YQ=="}` {
+		t.Errorf("got %s", text)
+	}
+}
+
+func TestCallbacksEndpoint(t *testing.T) {
+	p := task.Project{Name: "acme", CallbackSecret: task.SealedSecret{Current: []byte("s")}}
+	ep := p.Callbacks()
+	if !ep.Builtin || !ep.Deliverable() || ep.ID() != task.MakeEndpointID("acme", "$callbacks") ||
+		ep.TimeoutFor(&task.Spec{}) != 15*time.Second || string(ep.SealedSecret.Current) != "s" {
+		t.Errorf("got %+v", ep)
+	}
+}
