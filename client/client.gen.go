@@ -1029,13 +1029,13 @@ type ListTasksParams struct {
 	// State Only tasks in these states. Repeat the parameter, or separate states by commas.
 	State []TaskState `form:"state,omitempty" json:"state,omitempty"`
 
-	// Label Only tasks with this label, as `key:value`. Repeated, all must match.
+	// Label Only tasks with this label, as `key:value`. Repeated for other keys, all must match. The value may contain `:`.
 	Label []string `form:"label,omitempty" json:"label,omitempty"`
 
-	// CreatedAfter Only tasks accepted at or after this time (RFC 3339).
+	// CreatedAfter Only tasks accepted at this time (RFC 3339) or later.
 	CreatedAfter *string `form:"created_after,omitempty" json:"created_after,omitempty"`
 
-	// CreatedBefore Only tasks accepted before this time (RFC 3339).
+	// CreatedBefore Only tasks accepted before this time (RFC 3339), not at it; must not be before `created_after`.
 	CreatedBefore *string `form:"created_before,omitempty" json:"created_before,omitempty"`
 
 	// Limit Length of the page.
@@ -1258,6 +1258,10 @@ type ClientInterface interface {
 	//
 	// One page of the project's tasks. A page may be short, even empty, and still have a `next_cursor`: the work of one
 	// page is bounded. The list has ended when there is no `next_cursor`. Tasks are listed without their results.
+	//
+	// The pages together are the whole list: every task that was there when the first page was read and matches is on
+	// one page, whatever is accepted meanwhile. A task that changes its state meanwhile is judged by the state in which
+	// its page finds it. A cursor belongs to its filter; with another one it is refused. Only `limit` may change.
 	//
 	// Corresponds with GET /v1/tasks (the `ListTasks` operationId).
 	ListTasks(ctx context.Context, params *ListTasksParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1545,6 +1549,10 @@ func (c *Client) SubmitRawTaskWithBody(ctx context.Context, name EndpointName, p
 //
 // One page of the project's tasks. A page may be short, even empty, and still have a `next_cursor`: the work of one
 // page is bounded. The list has ended when there is no `next_cursor`. Tasks are listed without their results.
+//
+// The pages together are the whole list: every task that was there when the first page was read and matches is on
+// one page, whatever is accepted meanwhile. A task that changes its state meanwhile is judged by the state in which
+// its page finds it. A cursor belongs to its filter; with another one it is refused. Only `limit` may change.
 //
 // Corresponds with GET /v1/tasks (the `ListTasks` operationId).
 func (c *Client) ListTasks(ctx context.Context, params *ListTasksParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3004,6 +3012,10 @@ type ClientWithResponsesInterface interface {
 	//
 	// One page of the project's tasks. A page may be short, even empty, and still have a `next_cursor`: the work of one
 	// page is bounded. The list has ended when there is no `next_cursor`. Tasks are listed without their results.
+	//
+	// The pages together are the whole list: every task that was there when the first page was read and matches is on
+	// one page, whatever is accepted meanwhile. A task that changes its state meanwhile is judged by the state in which
+	// its page finds it. A cursor belongs to its filter; with another one it is refused. Only `limit` may change.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -5931,6 +5943,10 @@ func (c *ClientWithResponses) SubmitRawTaskWithBodyWithResponse(ctx context.Cont
 //
 // One page of the project's tasks. A page may be short, even empty, and still have a `next_cursor`: the work of one
 // page is bounded. The list has ended when there is no `next_cursor`. Tasks are listed without their results.
+//
+// The pages together are the whole list: every task that was there when the first page was read and matches is on
+// one page, whatever is accepted meanwhile. A task that changes its state meanwhile is judged by the state in which
+// its page finds it. A cursor belongs to its filter; with another one it is refused. Only `limit` may change.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -135,6 +135,7 @@ func refusals() []refusal {
 		head("limit is a word", "/v1/tasks?limit=all", 400, "invalid_parameter", "limit"),
 		head("label without value", "/v1/tasks?label=a", 400, "invalid_parameter", "label"),
 		head("created_after", "/v1/tasks?created_after=yesterday", 400, "invalid_parameter", "created_after"),
+		head("window turned round", "/v1/tasks?created_after=2026-01-02T00:00:00Z&created_before=2026-01-01T00:00:00Z", 400, "invalid_parameter", "created_before"),
 		head("several parameters", "/v1/tasks?limit=0&state=x&foo=1", 400, "invalid_parameter", "foo", "limit", "state"),
 		head("cursor", "/v1/tasks?cursor=bogus", 400, "invalid_parameter", "cursor"),
 		head("cursor of endpoints", "/v1/endpoints?cursor=bogus", 400, "invalid_parameter", "cursor"),

@@ -67,6 +67,13 @@ func (r *reader) time(field string, text *string) (time.Time, bool) {
 	return at, true
 }
 
+// window notes bounds of a time that exclude each other.
+func (r *reader) window(field string, from, before time.Time) {
+	if !from.IsZero() && !before.IsZero() && before.Before(from) {
+		r.fault(field, "must not be before the other bound: nothing lies in between")
+	}
+}
+
 // moment reads one of a duration from now and a time.
 func (r *reader) moment(now time.Time, inName string, in *string, atName string, at *string) time.Time {
 	if in != nil && at != nil {

@@ -201,6 +201,7 @@ func (s *Server) query(p gen.ListTasksParams, f *faults) task.Query {
 	q := task.Query{Labels: parseLabels(p.Label, f), Limit: defaultLimit, Now: s.opt.Now()}
 	q.CreatedAfter, _ = r.time("created_after", p.CreatedAfter)
 	q.CreatedBefore, _ = r.time("created_before", p.CreatedBefore)
+	r.window("created_before", q.CreatedAfter, q.CreatedBefore)
 	for _, words := range p.State {
 		for word := range strings.SplitSeq(string(words), ",") {
 			q.States = append(q.States, task.State(strings.TrimSpace(word)))
@@ -220,10 +221,15 @@ func (s *Server) query(p gen.ListTasksParams, f *faults) task.Query {
 
 // ofCursor: the one thing the store can find wrong with a query is its cursor.
 func ofCursor(err error, cursor *string) error {
-	if e := (*task.Error)(nil); cursor == nil || !errors.As(err, &e) || e.Code != task.CodeInvalid {
+	e := (*task.Error)(nil)
+	if cursor == nil || !errors.As(err, &e) || e.Code != task.CodeInvalid {
 		return err
 	}
-	return badCursor()
+	var f faults
+	for _, fault := range e.Faults {
+		f.param(fault.Pointer, fault.Detail)
+	}
+	return f.err()
 }
 
 func badCursor() error {

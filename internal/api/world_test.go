@@ -219,7 +219,9 @@ func (w *world) List(_ context.Context, q task.Query) (task.Page, error) {
 	defer w.mu.Unlock()
 	w.lastQuery = q
 	if q.Cursor == "bogus" {
-		return task.Page{}, task.Errorf(task.CodeInvalid, "not a cursor")
+		return task.Page{}, &task.Error{
+			Code: task.CodeInvalid, Faults: []task.Fault{{Pointer: "cursor", Detail: "is not one that this list gave"}},
+		}
 	}
 	return w.page, w.enter("list")
 }

@@ -2,10 +2,7 @@ package results
 
 import (
 	"context"
-	"encoding/base64"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/task"
@@ -23,7 +20,7 @@ const (
 
 // List returns a page of tasks, newest first. A page looks at no more than
 // 2000 tasks, so it may be short, even empty, and still have a cursor. A
-// cursor that is not ours is task.CodeInvalid.
+// cursor that is not of a list with this filter is task.CodeInvalid.
 func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 	l, err := newLister(q)
 	if err != nil {
@@ -47,7 +44,7 @@ func (s *Store) List(ctx context.Context, q task.Query) (task.Page, error) {
 		scanned += l.scan.Limit
 	}
 	if l.full() || !l.done {
-		l.page.Next = l.next()
+		l.page.Next = makeCursor(l.q, Cursor{Created: l.scan.Before, ID: l.scan.BeforeID})
 	}
 	return l.page, nil
 }
@@ -76,12 +73,9 @@ func newLister(q task.Query) (*lister, error) {
 	if q.Cursor == "" {
 		return l, nil
 	}
-	at, ok := parseCursor(q.Cursor)
-	if !ok {
-		return nil, &task.Error{
-			Code: task.CodeInvalid, Detail: "the cursor is not one that this list gave",
-			Faults: []task.Fault{{Pointer: "cursor", Detail: "not a cursor"}},
-		}
+	at, err := parseCursor(q)
+	if err != nil {
+		return nil, err
 	}
 	l.scan.Before, l.scan.BeforeID = at.Created, at.ID
 	return l, nil
@@ -119,7 +113,7 @@ func (l *lister) take(rows []Row) error {
 		if err != nil {
 			return err
 		}
-		if !l.q.CreatedAfter.IsZero() && !snap.CreatedAt.After(l.q.CreatedAfter) {
+		if !l.q.CreatedAfter.IsZero() && snap.CreatedAt.Before(l.q.CreatedAfter) {
 			l.done, l.more = true, false
 			return nil
 		}
@@ -152,36 +146,4 @@ func (l *lister) matches(s *task.Snapshot) bool {
 		}
 	}
 	return true
-}
-
-// The cursor is the place of the last row looked at: "1", its millisecond,
-// its id.
-const cursorVersion = "1"
-
-func (l *lister) next() string {
-	ms := task.ToMillis(l.scan.Before)
-	plain := cursorVersion + "." + strconv.FormatInt(ms, 10) + "." + string(l.scan.BeforeID)
-	return base64.RawURLEncoding.EncodeToString([]byte(plain))
-}
-
-const maxCursor = 128
-
-func parseCursor(s string) (Cursor, bool) {
-	if len(s) > maxCursor {
-		return Cursor{}, false
-	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil {
-		return Cursor{}, false
-	}
-	parts := strings.Split(string(b), ".")
-	if len(parts) != 3 || parts[0] != cursorVersion {
-		return Cursor{}, false
-	}
-	ms, err := strconv.ParseInt(parts[1], 10, 64)
-	if err != nil || ms <= 0 {
-		return Cursor{}, false
-	}
-	id, ok := task.ParseID(parts[2])
-	return Cursor{Created: task.FromMillis(ms), ID: id}, ok
 }

@@ -272,11 +272,16 @@ func TestListFilters(t *testing.T) {
 			task.Query{Endpoint: "even", States: []task.State{task.Queued, task.Running}},
 			func(i int) bool { return i%2 == 0 && !cancelled(i) && !failed(i) },
 		},
-		"label":      {task.Query{Labels: map[string]string{"n": "7"}}, func(i int) bool { return i%10 == 7 }},
-		"no label":   {task.Query{Labels: map[string]string{"n": "7", "x": ""}}, func(int) bool { return false }},
-		"after":      {task.Query{CreatedAfter: at(40)}, func(i int) bool { return i > 40 }},
-		"before":     {task.Query{CreatedBefore: at(40)}, func(i int) bool { return i < 40 }},
-		"in between": {task.Query{CreatedAfter: at(40), CreatedBefore: at(60)}, func(i int) bool { return i > 40 && i < 60 }},
+		"label":              {task.Query{Labels: map[string]string{"n": "7"}}, func(i int) bool { return i%10 == 7 }},
+		"no label":           {task.Query{Labels: map[string]string{"n": "7", "x": ""}}, func(int) bool { return false }},
+		"after":              {task.Query{CreatedAfter: at(40)}, func(i int) bool { return i >= 40 }},
+		"before":             {task.Query{CreatedBefore: at(40)}, func(i int) bool { return i < 40 }},
+		"in between":         {task.Query{CreatedAfter: at(40), CreatedBefore: at(60)}, func(i int) bool { return i >= 40 && i < 60 }},
+		"nothing in between": {task.Query{CreatedAfter: at(40), CreatedBefore: at(40)}, func(int) bool { return false }},
+		"finer than a millisecond": {
+			task.Query{CreatedAfter: at(40).Add(time.Microsecond), CreatedBefore: at(60).Add(time.Microsecond)},
+			func(i int) bool { return i > 40 && i <= 60 },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, limit := range []int{0, 1, 7, 100} {
@@ -364,8 +369,9 @@ func TestListCursorOfSomebodyElse(t *testing.T) {
 	encode := base64.RawURLEncoding.EncodeToString
 	id := string(newTask(1).Spec.ID)
 	for _, bad := range []string{
-		"x", "====", encode([]byte("1.2")), encode([]byte("2.1700000000000." + id)), encode([]byte("1.x." + id)),
-		encode([]byte("1.-5." + id)), encode([]byte("1.1700000000000.nobody")), encode(make([]byte, 1000)),
+		"x", "====", encode([]byte("2.2")), encode([]byte("1.1700000000000." + id + ".x")), encode([]byte("2.x." + id + ".x")),
+		encode([]byte("2.-5." + id + ".x")), encode([]byte("2.1700000000000.nobody.x")), encode(make([]byte, 1000)),
+		encode([]byte("2.1700000000000." + id)), encode([]byte("2.1700000000000." + id + ".0123456789abcdef")),
 	} {
 		_, err := s.List(t.Context(), task.Query{Cursor: bad})
 		var te *task.Error
@@ -375,8 +381,37 @@ func TestListCursorOfSomebodyElse(t *testing.T) {
 	}
 }
 
+// A cursor goes on with its own filter only, however that is written.
+func TestListCursorOfAnotherFilter(t *testing.T) {
+	s, _ := filled(t, 50)
+	base := task.Query{
+		Project: "p", Endpoint: "even", States: []task.State{task.Queued, task.Cancelled},
+		CreatedAfter: epoch.Add(-time.Hour), CreatedBefore: epoch.Add(time.Hour), Limit: 2,
+	}
+	first := must[task.Page](t)(s.List(t.Context(), base))
+	base.Cursor = first.Next
+	for name, change := range map[string]func(q *task.Query){
+		"project":  func(q *task.Query) { q.Project = "q" },
+		"endpoint": func(q *task.Query) { q.Endpoint = "e" },
+		"states":   func(q *task.Query) { q.States = q.States[:1] },
+		"labels":   func(q *task.Query) { q.Labels = map[string]string{"a": "b"} },
+		"after":    func(q *task.Query) { q.CreatedAfter = epoch },
+		"before":   func(q *task.Query) { q.CreatedBefore = time.Time{} },
+	} {
+		q := base
+		change(&q)
+		if _, err := s.List(t.Context(), q); task.CodeOf(err) != task.CodeInvalid {
+			t.Errorf("%s changed: %v", name, err)
+		}
+	}
+	base.States = []task.State{task.Cancelled, task.Queued, task.Cancelled}
+	base.CreatedAfter = base.CreatedAfter.In(time.FixedZone("", 3600))
+	base.Limit = 5
+	must[task.Page](t)(s.List(t.Context(), base))
+}
+
 func FuzzCursor(f *testing.F) {
-	f.Add("MS4xNzAwMDAwMDAwMDAwLjAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMQ")
+	f.Add("Mi4xNzAwMDAwMDAwMDAwLjAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMS54")
 	f.Add("")
 	s := results.NewStore(newFake())
 	f.Fuzz(func(t *testing.T, cursor string) {

@@ -1022,13 +1022,13 @@ type ListTasksParams struct {
 	// State Only tasks in these states. Repeat the parameter, or separate states by commas.
 	State []TaskState `form:"state,omitempty" json:"state,omitempty"`
 
-	// Label Only tasks with this label, as `key:value`. Repeated, all must match.
+	// Label Only tasks with this label, as `key:value`. Repeated for other keys, all must match. The value may contain `:`.
 	Label []string `form:"label,omitempty" json:"label,omitempty"`
 
-	// CreatedAfter Only tasks accepted at or after this time (RFC 3339).
+	// CreatedAfter Only tasks accepted at this time (RFC 3339) or later.
 	CreatedAfter *string `form:"created_after,omitempty" json:"created_after,omitempty"`
 
-	// CreatedBefore Only tasks accepted before this time (RFC 3339).
+	// CreatedBefore Only tasks accepted before this time (RFC 3339), not at it; must not be before `created_after`.
 	CreatedBefore *string `form:"created_before,omitempty" json:"created_before,omitempty"`
 
 	// Limit Length of the page.

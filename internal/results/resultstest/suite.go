@@ -28,7 +28,8 @@ type Harness struct {
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	groups := []map[string]func(*kit){
-		createCases(), acceptCases(), swapCases(), partCases(), waitCases(), listCases(), indexCases(), liveCases(),
+		createCases(), acceptCases(), swapCases(), partCases(), waitCases(), listCases(), pageCases(),
+		indexCases(), liveCases(),
 	}
 	for _, group := range groups {
 		for name, run := range group {
