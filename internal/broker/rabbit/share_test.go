@@ -30,10 +30,7 @@ func TestShares(t *testing.T) {
 			t.Error(err)
 		}
 		enter("healthy").leave()
-		go func() {
-			time.Sleep(time.Millisecond) // virtual
-			one.leave()
-		}()
+		time.AfterFunc(time.Millisecond, one.leave)
 		three := enter("stuck")
 		two.leave()
 		three.leave()
