@@ -2,12 +2,17 @@ package signing_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -155,8 +160,14 @@ func TestParse(t *testing.T) {
 }
 
 func TestSecretNeverPrints(t *testing.T) {
-	s := signing.Generate()
-	text := strings.TrimPrefix(s.Reveal(), signing.Prefix)
+	for _, s := range []signing.Secret{signing.Generate(), signing.GenerateKeyPair()} {
+		neverPrints(t, s)
+	}
+}
+
+func neverPrints(t *testing.T, s signing.Secret) {
+	t.Helper()
+	_, text, _ := strings.Cut(s.Reveal(), "_")
 	var out bytes.Buffer
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		fmt.Fprintf(&out, format, s)
@@ -176,10 +187,108 @@ func TestSecretNeverPrints(t *testing.T) {
 	}
 }
 
+// Who has the public key can verify v1a signatures; openssl, which shares no
+// code with us, says the same.
+func TestKeyPair(t *testing.T) {
+	pair, other, now, body := signing.GenerateKeyPair(), signing.GenerateKeyPair(), time.Now(), []byte("body\x00.")
+	public, ok := pair.Public()
+	if _, isPair := signing.Generate().Public(); !ok || isPair {
+		t.Fatal("which of them has a public key?")
+	}
+	again, err := signing.ParsePublic(public.String())
+	if err != nil || again.String() != public.String() {
+		t.Fatalf("%v, %v", again, err)
+	}
+	foreign, _ := other.Public()
+	ts := signing.Timestamp(now)
+	list := signing.Sign("id", now, body, mustParse(t, pair.Reveal()), signing.Generate())
+	for _, c := range []struct {
+		id, ts, list string
+		body         []byte
+		keys         []signing.Public
+		want         error
+	}{
+		{"id", ts, list, body, []signing.Public{public}, nil},
+		{"id", ts, list, body, []signing.Public{foreign, {}, again}, nil},
+		{"id", ts, list, body, []signing.Public{foreign}, signing.ErrSignature},
+		{"id", ts, list, body, nil, signing.ErrSignature},
+		{"ie", ts, list, body, []signing.Public{public}, signing.ErrSignature},
+		{"id", ts, list, []byte("bodY"), []signing.Public{public}, signing.ErrSignature},
+		{"id", ts, strings.ReplaceAll(list, "v1a,", "v1,"), body, []signing.Public{public}, signing.ErrSignature},
+		{"id", "1", list, body, []signing.Public{public}, signing.ErrTimestamp},
+		{"", ts, list, body, []signing.Public{public}, signing.ErrHeaders},
+	} {
+		if err := signing.VerifyPublic(c.id, c.ts, c.list, c.body, now, c.keys...); !errors.Is(err, c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if err := signing.Verify("id", ts, signing.Sign("id", now, body, pair), body, now, pair); !errors.Is(err, signing.ErrSignature) {
+		t.Errorf("a v1a signature passes as v1: %v", err)
+	}
+	opensslVerifies(t, public, "id."+ts+"."+string(body), list)
+}
+
+func opensslVerifies(t *testing.T, public signing.Public, signed, list string) {
+	t.Helper()
+	tool, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Log("no openssl here: verified by our own code only")
+		return
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(public.String(), signing.PublicPrefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(ed25519.PublicKey(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	field, _, _ := strings.Cut(list, " ")
+	sig, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(field, "v1a,"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	out, err := exec.CommandContext(t.Context(), tool, "pkeyutl", "-verify", "-pubin", "-rawin", "-keyform", "DER",
+		"-inkey", file("key", der), "-in", file("in", []byte(signed)), "-sigfile", file("sig", sig)).CombinedOutput()
+	if err != nil {
+		t.Errorf("openssl: %v: %s", err, out)
+	}
+}
+
+func TestParseKeys(t *testing.T) {
+	good := signing.GenerateKeyPair().Reveal()
+	mixed, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(good, signing.PrivatePrefix))
+	mixed[63] ^= 1
+	for in, ok := range map[string]bool{
+		good:        true,
+		good + "\n": false,
+		signing.PrivatePrefix + base64.StdEncoding.EncodeToString(mixed):      false,
+		signing.PrivatePrefix + base64.StdEncoding.EncodeToString(mixed[:32]): false,
+		signing.PrivatePrefix: false,
+		strings.Replace(good, signing.PrivatePrefix, signing.PublicPrefix, 1): false,
+	} {
+		if _, err := signing.Parse(in); (err == nil) != ok {
+			t.Errorf("private %.20q: %v", in, err)
+		}
+		if _, err := signing.ParsePublic(in); err == nil {
+			t.Errorf("public %.20q", in)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(vectorSecret)
 	f.Add("whsec_")
 	f.Add(vectorSecret + "==")
+	f.Add(signing.GenerateKeyPair().Reveal())
 	f.Fuzz(func(t *testing.T, in string) {
 		s, err := signing.Parse(in)
 		if err != nil {
@@ -187,6 +296,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if s.Reveal() != in {
 			t.Fatalf("%q reads as %q", in, s.Reveal())
+		}
+		if _, pair := s.Public(); pair {
+			return // the official library knows v1 only
 		}
 		if _, err := standardwebhooks.NewWebhook(in); err != nil {
 			t.Fatalf("the official library refuses %q: %v", in, err)
