@@ -517,6 +517,36 @@ type EndpointList struct {
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
+// EndpointPatch A merge patch for an `EndpointConfig`; `null` stands for the default.
+type EndpointPatch struct {
+	// Headers Headers to set, and `null` for those to remove.
+	Headers map[string]*string `json:"headers,omitempty"`
+
+	// Labels Labels to set, and `null` for those to remove.
+	Labels map[string]*string `json:"labels,omitempty"`
+
+	// Method As in `EndpointConfig`.
+	Method *string `json:"method,omitempty"`
+
+	// Paused As in `EndpointConfig`; the default is false.
+	Paused *bool `json:"paused,omitempty"`
+
+	// Result Fields of the result policy to change.
+	Result *ResultPolicyPatch `json:"result,omitempty"`
+
+	// Retry Fields of the retry policy to change; `null` fields fall back to the defaults.
+	Retry *RetryPatch `json:"retry,omitempty"`
+
+	// Secret As in `EndpointConfig`; absent it stays.
+	Secret *string `json:"secret,omitempty"`
+
+	// Timeout As in `EndpointConfig`.
+	Timeout *string `json:"timeout,omitempty"`
+
+	// Url As in `EndpointConfig`; it has no default.
+	Url *string `json:"url,omitempty"`
+}
+
 // Fault defines model for Fault.
 type Fault struct {
 	// Detail Example: must be from 1 to 1000
@@ -636,6 +666,18 @@ type ResultPolicy struct {
 // ResultPolicyOversize A body over `max_bytes`: `fail` (default) fails the attempt, `discard` drops the body.
 type ResultPolicyOversize string
 
+// ResultPolicyPatch Fields of the result policy to change.
+type ResultPolicyPatch struct {
+	// KeepHeaders As in `ResultPolicy`.
+	KeepHeaders []string `json:"keep_headers,omitempty"`
+
+	// MaxBytes As in `ResultPolicy`.
+	MaxBytes *int `json:"max_bytes,omitempty"`
+
+	// Oversize As in `ResultPolicy`.
+	Oversize *string `json:"oversize,omitempty"`
+}
+
 // Retry A retry policy. Absent fields fall back to the endpoint's policy, then to the defaults: 10 attempts over about a
 // day.
 type Retry struct {
@@ -677,6 +719,36 @@ type Retry struct {
 	// Schedule A fixed list of delays instead of the exponential ones, without jitter; the last one repeats.
 	//
 	// Example: ["10s","1m","10m"]
+	Schedule []string `json:"schedule,omitempty"`
+}
+
+// RetryPatch Fields of the retry policy to change; `null` fields fall back to the defaults.
+type RetryPatch struct {
+	// FailOn As in `Retry`.
+	FailOn []string `json:"fail_on,omitempty"`
+
+	// Jitter As in `Retry`.
+	Jitter *float64 `json:"jitter,omitempty"`
+
+	// MaxAge As in `Retry`.
+	MaxAge *string `json:"max_age,omitempty"`
+
+	// MaxAttempts As in `Retry`.
+	MaxAttempts *int `json:"max_attempts,omitempty"`
+
+	// MaxBackoff As in `Retry`.
+	MaxBackoff *string `json:"max_backoff,omitempty"`
+
+	// MinBackoff As in `Retry`.
+	MinBackoff *string `json:"min_backoff,omitempty"`
+
+	// Multiplier As in `Retry`.
+	Multiplier *float64 `json:"multiplier,omitempty"`
+
+	// RetryOn As in `Retry`.
+	RetryOn []string `json:"retry_on,omitempty"`
+
+	// Schedule As in `Retry`.
 	Schedule []string `json:"schedule,omitempty"`
 }
 
@@ -1080,6 +1152,9 @@ type GetTaskResultParams struct {
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
+// PatchEndpointApplicationMergePatchPlusJSONRequestBody defines body for PatchEndpoint for application/merge-patch+json ContentType.
+type PatchEndpointApplicationMergePatchPlusJSONRequestBody = EndpointPatch
+
 // PutEndpointJSONRequestBody defines body for PutEndpoint for application/json ContentType.
 type PutEndpointJSONRequestBody = EndpointConfig
 
@@ -1201,6 +1276,32 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/endpoints/{name} (the `GetEndpoint` operationId).
 	GetEndpoint(ctx context.Context, name EndpointName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchEndpointWithBody Change single fields of an endpoint
+	//
+	// A JSON merge patch (RFC 7396): members that are absent stay as they are, a member that is `null` gets its default
+	// again, objects are merged member by member, lists are replaced. What comes of it is checked as a whole, as if it
+	// had been put; faults point into the endpoint as it would be.
+	//
+	// A `secret` replaces the present one at once; `rotate-secret` keeps both valid for a while.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/endpoints/{name} (the `PatchEndpoint` operationId).
+	PatchEndpointWithBody(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PatchEndpointWithApplicationMergePatchPlusJSONBody Change single fields of an endpoint
+	//
+	// A JSON merge patch (RFC 7396): members that are absent stay as they are, a member that is `null` gets its default
+	// again, objects are merged member by member, lists are replaced. What comes of it is checked as a whole, as if it
+	// had been put; faults point into the endpoint as it would be.
+	//
+	// A `secret` replaces the present one at once; `rotate-secret` keeps both valid for a while.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /v1/endpoints/{name} (the `PatchEndpoint` operationId).
+	PatchEndpointWithApplicationMergePatchPlusJSONBody(ctx context.Context, name EndpointName, body PatchEndpointApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PutEndpointWithBody Create or replace an endpoint
 	//
@@ -1433,6 +1534,52 @@ func (c *Client) DeleteEndpoint(ctx context.Context, name EndpointName, params *
 // Corresponds with GET /v1/endpoints/{name} (the `GetEndpoint` operationId).
 func (c *Client) GetEndpoint(ctx context.Context, name EndpointName, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetEndpointRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchEndpointWithBody Change single fields of an endpoint
+//
+// A JSON merge patch (RFC 7396): members that are absent stay as they are, a member that is `null` gets its default
+// again, objects are merged member by member, lists are replaced. What comes of it is checked as a whole, as if it
+// had been put; faults point into the endpoint as it would be.
+//
+// A `secret` replaces the present one at once; `rotate-secret` keeps both valid for a while.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/endpoints/{name} (the `PatchEndpoint` operationId).
+func (c *Client) PatchEndpointWithBody(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchEndpointRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PatchEndpointWithApplicationMergePatchPlusJSONBody Change single fields of an endpoint
+//
+// A JSON merge patch (RFC 7396): members that are absent stay as they are, a member that is `null` gets its default
+// again, objects are merged member by member, lists are replaced. What comes of it is checked as a whole, as if it
+// had been put; faults point into the endpoint as it would be.
+//
+// A `secret` replaces the present one at once; `rotate-secret` keeps both valid for a while.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /v1/endpoints/{name} (the `PatchEndpoint` operationId).
+func (c *Client) PatchEndpointWithApplicationMergePatchPlusJSONBody(ctx context.Context, name EndpointName, body PatchEndpointApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchEndpointRequestWithApplicationMergePatchPlusJSONBody(c.Server, name, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1993,6 +2140,53 @@ func NewGetEndpointRequest(server string, name EndpointName) (*http.Request, err
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewPatchEndpointRequestWithApplicationMergePatchPlusJSONBody calls the generic PatchEndpoint builder with application/merge-patch+json body
+func NewPatchEndpointRequestWithApplicationMergePatchPlusJSONBody(server string, name EndpointName, body PatchEndpointApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPatchEndpointRequestWithBody(server, name, "application/merge-patch+json", bodyReader)
+}
+
+// NewPatchEndpointRequestWithBody constructs an http.Request for the PatchEndpoint method, with any body, and a specified content type
+func NewPatchEndpointRequestWithBody(server string, name EndpointName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/endpoints/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2952,6 +3146,32 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/endpoints/{name} (the `GetEndpoint` operationId).
 	GetEndpointWithResponse(ctx context.Context, name EndpointName, reqEditors ...RequestEditorFn) (*GetEndpointResponse, error)
 
+	// PatchEndpointWithBodyWithResponse Change single fields of an endpoint
+	//
+	// A JSON merge patch (RFC 7396): members that are absent stay as they are, a member that is `null` gets its default
+	// again, objects are merged member by member, lists are replaced. What comes of it is checked as a whole, as if it
+	// had been put; faults point into the endpoint as it would be.
+	//
+	// A `secret` replaces the present one at once; `rotate-secret` keeps both valid for a while.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/endpoints/{name} (the `PatchEndpoint` operationId).
+	PatchEndpointWithBodyWithResponse(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PatchEndpointResponse, error)
+
+	// PatchEndpointWithApplicationMergePatchPlusJSONBodyWithResponse Change single fields of an endpoint
+	//
+	// A JSON merge patch (RFC 7396): members that are absent stay as they are, a member that is `null` gets its default
+	// again, objects are merged member by member, lists are replaced. What comes of it is checked as a whole, as if it
+	// had been put; faults point into the endpoint as it would be.
+	//
+	// A `secret` replaces the present one at once; `rotate-secret` keeps both valid for a while.
+	//
+	// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/endpoints/{name} (the `PatchEndpoint` operationId).
+	PatchEndpointWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, name EndpointName, body PatchEndpointApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*PatchEndpointResponse, error)
+
 	// PutEndpointWithBodyWithResponse Create or replace an endpoint
 	//
 	// Fields that are absent get their defaults, but for `secret` and `paused`: they stay as they are. A new endpoint
@@ -3833,6 +4053,226 @@ func (r GetEndpointResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetEndpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// PatchEndpointResponse200Headers the declared response headers of an HTTP 200 response for PatchEndpoint
+type PatchEndpointResponse200Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse400Headers the declared response headers of an HTTP 400 response for PatchEndpoint
+type PatchEndpointResponse400Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse401Headers the declared response headers of an HTTP 401 response for PatchEndpoint
+type PatchEndpointResponse401Headers struct {
+	WWWAuthenticate *string
+	XRequestId      *string
+}
+
+// PatchEndpointResponse403Headers the declared response headers of an HTTP 403 response for PatchEndpoint
+type PatchEndpointResponse403Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse404Headers the declared response headers of an HTTP 404 response for PatchEndpoint
+type PatchEndpointResponse404Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse406Headers the declared response headers of an HTTP 406 response for PatchEndpoint
+type PatchEndpointResponse406Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse408Headers the declared response headers of an HTTP 408 response for PatchEndpoint
+type PatchEndpointResponse408Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse409Headers the declared response headers of an HTTP 409 response for PatchEndpoint
+type PatchEndpointResponse409Headers struct {
+	RetryAfter *int
+	XRequestId *string
+}
+
+// PatchEndpointResponse413Headers the declared response headers of an HTTP 413 response for PatchEndpoint
+type PatchEndpointResponse413Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse415Headers the declared response headers of an HTTP 415 response for PatchEndpoint
+type PatchEndpointResponse415Headers struct {
+	Accept     *string
+	XRequestId *string
+}
+
+// PatchEndpointResponse422Headers the declared response headers of an HTTP 422 response for PatchEndpoint
+type PatchEndpointResponse422Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse500Headers the declared response headers of an HTTP 500 response for PatchEndpoint
+type PatchEndpointResponse500Headers struct {
+	XRequestId *string
+}
+
+// PatchEndpointResponse503Headers the declared response headers of an HTTP 503 response for PatchEndpoint
+type PatchEndpointResponse503Headers struct {
+	RetryAfter *int
+	XRequestId *string
+}
+
+type PatchEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EndpointShown
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON406 the response for an HTTP 406 `application/problem+json` response
+	ApplicationproblemJSON406 *NotAcceptable
+	// ApplicationproblemJSON408 the response for an HTTP 408 `application/problem+json` response
+	ApplicationproblemJSON408 *RequestTimeout
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Conflict
+	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationproblemJSON413 *PayloadTooLarge
+	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationproblemJSON415 *UnsupportedMediaType
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Invalid
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *InternalError
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *PatchEndpointResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *PatchEndpointResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *PatchEndpointResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *PatchEndpointResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *PatchEndpointResponse404Headers
+	// Headers406 the parsed response headers for an HTTP 406 response
+	Headers406 *PatchEndpointResponse406Headers
+	// Headers408 the parsed response headers for an HTTP 408 response
+	Headers408 *PatchEndpointResponse408Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *PatchEndpointResponse409Headers
+	// Headers413 the parsed response headers for an HTTP 413 response
+	Headers413 *PatchEndpointResponse413Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *PatchEndpointResponse415Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *PatchEndpointResponse422Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *PatchEndpointResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *PatchEndpointResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PatchEndpointResponse) GetJSON200() *EndpointShown {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON404() *NotFound {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON406 returns the response for an HTTP 406 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON406() *NotAcceptable {
+	return r.ApplicationproblemJSON406
+}
+
+// GetApplicationproblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON408() *RequestTimeout {
+	return r.ApplicationproblemJSON408
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON409() *Conflict {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON413() *PayloadTooLarge {
+	return r.ApplicationproblemJSON413
+}
+
+// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationproblemJSON415
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON422() *Invalid {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON500() *InternalError {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r PatchEndpointResponse) GetApplicationproblemJSON503() *Unavailable {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r PatchEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PatchEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PatchEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PatchEndpointResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5853,6 +6293,44 @@ func (c *ClientWithResponses) GetEndpointWithResponse(ctx context.Context, name 
 	return ParseGetEndpointResponse(rsp)
 }
 
+// PatchEndpointWithBodyWithResponse Change single fields of an endpoint
+//
+// A JSON merge patch (RFC 7396): members that are absent stay as they are, a member that is `null` gets its default
+// again, objects are merged member by member, lists are replaced. What comes of it is checked as a whole, as if it
+// had been put; faults point into the endpoint as it would be.
+//
+// A `secret` replaces the present one at once; `rotate-secret` keeps both valid for a while.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/endpoints/{name} (the `PatchEndpoint` operationId).
+func (c *ClientWithResponses) PatchEndpointWithBodyWithResponse(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PatchEndpointResponse, error) {
+	rsp, err := c.PatchEndpointWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePatchEndpointResponse(rsp)
+}
+
+// PatchEndpointWithApplicationMergePatchPlusJSONBodyWithResponse Change single fields of an endpoint
+//
+// A JSON merge patch (RFC 7396): members that are absent stay as they are, a member that is `null` gets its default
+// again, objects are merged member by member, lists are replaced. What comes of it is checked as a whole, as if it
+// had been put; faults point into the endpoint as it would be.
+//
+// A `secret` replaces the present one at once; `rotate-secret` keeps both valid for a while.
+//
+// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/endpoints/{name} (the `PatchEndpoint` operationId).
+func (c *ClientWithResponses) PatchEndpointWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, name EndpointName, body PatchEndpointApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*PatchEndpointResponse, error) {
+	rsp, err := c.PatchEndpointWithApplicationMergePatchPlusJSONBody(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePatchEndpointResponse(rsp)
+}
+
 // PutEndpointWithBodyWithResponse Create or replace an endpoint
 //
 // Fields that are absent get their defaults, but for `secret` and `paused`: they stay as they are. A new endpoint
@@ -6866,6 +7344,277 @@ func ParseGetEndpointResponse(rsp *http.Response) (*GetEndpointResponse, error) 
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetEndpointResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePatchEndpointResponse parses an HTTP response from a PatchEndpointWithResponse call
+func ParsePatchEndpointResponse(rsp *http.Response) (*PatchEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PatchEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EndpointShown
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest NotAcceptable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest RequestTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest PayloadTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers PatchEndpointResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers PatchEndpointResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers PatchEndpointResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers PatchEndpointResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers PatchEndpointResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 406:
+		var headers PatchEndpointResponse406Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers406 = &headers
+	case rsp.StatusCode == 408:
+		var headers PatchEndpointResponse408Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers408 = &headers
+	case rsp.StatusCode == 409:
+		var headers PatchEndpointResponse409Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 413:
+		var headers PatchEndpointResponse413Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers413 = &headers
+	case rsp.StatusCode == 415:
+		var headers PatchEndpointResponse415Headers
+		if values := rsp.Header.Values("Accept"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Accept", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Accept = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers415 = &headers
+	case rsp.StatusCode == 422:
+		var headers PatchEndpointResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 500:
+		var headers PatchEndpointResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = &value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers PatchEndpointResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {

@@ -62,7 +62,7 @@ func (s *Server) readBy(c echo.Context, at time.Time) {
 // The text of the member named exempt is returned untouched.
 func (s *Server) readJSON(c echo.Context, dst any, exempt string) (body, payload []byte, err error) {
 	own := callOf(c)
-	if err := mustBeJSON(c.Request().Header.Get(echo.HeaderContentType)); err != nil {
+	if err := mustBe(own.op.media, c.Request().Header.Get(echo.HeaderContentType)); err != nil {
 		return nil, nil, err
 	}
 	limit := maxHead
@@ -88,11 +88,11 @@ func (s *Server) readJSON(c echo.Context, dst any, exempt string) (body, payload
 	return body, doc.exempt, nil
 }
 
-func mustBeJSON(contentType string) error {
+func mustBe(want, contentType string) error {
 	media, params, err := mime.ParseMediaType(contentType)
 	charset := params["charset"]
-	if err == nil && media == mediaJSON && (charset == "" || strings.EqualFold(charset, "utf-8")) {
+	if err == nil && media == want && (charset == "" || strings.EqualFold(charset, "utf-8")) {
 		return nil
 	}
-	return task.Errorf(codeUnsupportedMedia, "send the body as application/json, in UTF-8")
+	return task.Errorf(codeUnsupportedMedia, "send the body as %s, in UTF-8", want)
 }

@@ -17,6 +17,7 @@ import (
 // what is validated is surely what is served.
 type contract struct {
 	operations map[string]*operation // by method and route of echo
+	endpoint   *openapi3.Schema      // EndpointConfig: what a patch must come to
 	json       []byte
 }
 
@@ -25,8 +26,10 @@ type operation struct {
 	id     string
 	scope  auth.Scope // "": open to everyone
 	params []*openapi3.Parameter
-	// body is the JSON body's schema; nil when it takes none.
-	body *openapi3.Schema
+	// body is the JSON body's schema, nil when it takes none; media is its
+	// media type.
+	body  *openapi3.Schema
+	media string
 	// late: the handler reads the body and tells the parameters' faults
 	// together with the body's.
 	late bool
@@ -46,6 +49,7 @@ var scopes = map[string]auth.Scope{
 	"getTaskResult":    auth.ScopeTasksRead,
 	"listTaskAttempts": auth.ScopeTasksRead,
 	"putEndpoint":      auth.ScopeEndpointsWrite,
+	"patchEndpoint":    auth.ScopeEndpointsWrite,
 	"deleteEndpoint":   auth.ScopeEndpointsWrite,
 	"pauseEndpoint":    auth.ScopeEndpointsWrite,
 	"resumeEndpoint":   auth.ScopeEndpointsWrite,
@@ -62,7 +66,10 @@ func loadContract() (*contract, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the contract as JSON: %w", err)
 	}
-	c := &contract{operations: make(map[string]*operation), json: text}
+	c := &contract{
+		operations: make(map[string]*operation), json: text,
+		endpoint: doc.Components.Schemas["EndpointConfig"].Value,
+	}
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			c.operations[method+" "+echoPath(path)] = makeOperation(item, op)
@@ -78,8 +85,10 @@ func makeOperation(item *openapi3.PathItem, op *openapi3.Operation) *operation {
 	}
 	if op.RequestBody != nil {
 		out.late = true
-		if media := op.RequestBody.Value.Content[mediaJSON]; media != nil {
-			out.body = media.Schema.Value
+		for _, media := range []string{mediaJSON, mediaMergePatch} {
+			if taken := op.RequestBody.Value.Content[media]; taken != nil {
+				out.body, out.media = taken.Schema.Value, media
+			}
 		}
 	}
 	for status, ref := range op.Responses.Map() {

@@ -26,13 +26,6 @@ func (s *Server) PutEndpoint(c echo.Context, name gen.EndpointName) error {
 	if err := own.faults.err(); err != nil {
 		return err
 	}
-	if in.Secret != nil {
-		sealed, err := s.Secrets.Seal(project, name, *in.Secret)
-		if err != nil {
-			return err
-		}
-		wanted.SealedSecret = task.SealedSecret{Current: sealed}
-	}
 	// First the queue: a task for a registered endpoint must find it.
 	if err := s.Queues.Declare(ctx, task.MakeEndpointID(project, name)); err != nil {
 		return err
@@ -62,26 +55,23 @@ type replacement struct {
 
 func (p *replacement) of(old *task.Endpoint) (task.Endpoint, error) {
 	next := p.wanted
-	p.shown = p.in.Secret
 	if old != nil {
 		next.Disabled, next.Paused = old.Disabled, old.Paused
 	}
 	if p.in.Paused != nil {
 		next.Paused = *p.in.Paused
 	}
-	switch {
-	case p.in.Secret != nil:
-	case old != nil && !old.SealedSecret.IsZero():
+	secret := p.in.Secret
+	if secret == nil && old != nil && !old.SealedSecret.IsZero() {
 		next.SealedSecret = old.SealedSecret
-	default:
-		secret := p.s.Secrets.Generate()
-		sealed, err := p.s.Secrets.Seal(p.project, p.name, secret)
-		if err != nil {
-			return task.Endpoint{}, err
-		}
-		next.SealedSecret, p.shown = task.SealedSecret{Current: sealed}, &secret
+		return next, nil
 	}
-	return next, nil
+	if secret == nil {
+		secret = new(p.s.Secrets.Generate())
+	}
+	sealed, err := p.s.Secrets.Seal(p.project, p.name, *secret)
+	next.SealedSecret, p.shown = task.SealedSecret{Current: sealed}, secret
+	return next, err
 }
 
 // refresh lets the next look at the registry see what any gateway wrote before

@@ -27,6 +27,13 @@ func put(name, rest string, pointers ...string) refusal {
 	return refusal{name, "PUT", "/v1/endpoints/new", `{"url":"https://a.example/",` + rest + `}`, nil, 422, "invalid", pointers}
 }
 
+// patch is refused for the endpoint "emails".
+func patch(name, body string, pointers ...string) refusal {
+	return refusal{name, "PATCH", "/v1/endpoints/emails", body, []string{mergePatch}, 422, "invalid", pointers}
+}
+
+const mergePatch = "Content-Type: application/merge-patch+json"
+
 func raw(name, query string, pointers ...string) refusal {
 	return refusal{name, "POST", "/v1/endpoints/emails/tasks?" + query, "x", nil, 400, "invalid_parameter", pointers}
 }
@@ -155,6 +162,24 @@ func refusals() []refusal {
 		put("payload is no field here", `"payload":1`, "/payload"),
 		put("paused", `"paused":"yes"`, "/paused"),
 		{"endpoint config too large", "PUT", "/v1/endpoints/new", `{"url":"` + strings.Repeat("x", 66<<10) + `"}`, nil, 413, "payload_too_large", nil},
+
+		// Patches of an endpoint.
+		{"patch as JSON", "PATCH", "/v1/endpoints/emails", `{}`, nil, 415, "unsupported_media_type", nil},
+		{"patch of nothing", "PATCH", "/v1/endpoints/emails", " ", []string{mergePatch}, 400, "malformed", nil},
+		{"patch of an unknown endpoint", "PATCH", "/v1/endpoints/nope", `{"timeout":5}`, []string{mergePatch}, 404, "not_found", nil},
+		{"patch of no endpoint's name", "PATCH", "/v1/endpoints/a%20b", `{}`, []string{mergePatch}, 400, "invalid_parameter", []string{"name"}},
+		patch("patch is a list", `[{"op":"remove","path":"/retry"}]`, ""),
+		patch("patch is null", `null`, ""),
+		patch("patch without a URL", `{"url":null}`, "/url"),
+		patch("patch of the secret away", `{"secret":null}`, "/secret"),
+		patch("patch of the secret", `{"secret":"hush"}`, "/secret"),
+		patch("patch of unknown fields", `{"colour":null,"retry":{"attempts":null},"name":"other"}`, "/colour", "/name", "/retry/attempts"),
+		patch("patch with wrong types", `{"timeout":5,"paused":"no","headers":[],"labels":{"a":{"b":null}}}`, "/headers", "/labels/a", "/paused", "/timeout"),
+		patch("patch with wrong values", `{"method":"GET","url":"ftp://a","timeout":"26m","retry":{"min_backoff":"7h","schedule":["x"]},
+			"result":{"oversize":"keep","max_bytes":0},"headers":{"Authorization":"x"}}`,
+			"/headers/Authorization", "/method", "/result/max_bytes", "/result/oversize", "/retry/schedule/0", "/timeout", "/url"),
+		patch("patch with a null in a list", `{"retry":{"retry_on":[null]}}`, "/retry/retry_on/0"),
+		patch("patch with a name twice", `{"timeout":"5s","timeout":"6s"}`, "/timeout"),
 
 		// Raw submissions: all is parameters.
 		{"raw to an unknown endpoint", "POST", "/v1/endpoints/nope/tasks", "x", nil, 404, "not_found", nil},

@@ -117,7 +117,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 		h.Set(echo.HeaderWWWAuthenticate, `Bearer realm="taskgate"`)
 	}
 	if e.Code == codeUnsupportedMedia {
-		h.Set(echo.HeaderAccept, mediaJSON)
+		h.Set(echo.HeaderAccept, callOf(c).op.media)
 	}
 	if err := s.write(c, k.status, mediaProblem, problemOf(e, k, id)); err != nil {
 		s.opt.Logger.DebugContext(ctx, "problem not delivered", "request", id, "error", err)
@@ -143,10 +143,11 @@ func problemOf(e *task.Error, k kind, id string) gen.Problem {
 
 // Media types of answers.
 const (
-	mediaJSON    = "application/json"
-	mediaProblem = "application/problem+json"
-	mediaYAML    = "application/yaml"
-	mediaBinary  = "application/octet-stream"
+	mediaJSON       = "application/json"
+	mediaMergePatch = "application/merge-patch+json" // of a body
+	mediaProblem    = "application/problem+json"
+	mediaYAML       = "application/yaml"
+	mediaBinary     = "application/octet-stream"
 )
 
 // json answers with v. Raw JSON within keeps its text, but for white space.

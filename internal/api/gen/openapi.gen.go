@@ -510,6 +510,36 @@ type EndpointList struct {
 	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
+// EndpointPatch A merge patch for an `EndpointConfig`; `null` stands for the default.
+type EndpointPatch struct {
+	// Headers Headers to set, and `null` for those to remove.
+	Headers map[string]*string `json:"headers,omitempty"`
+
+	// Labels Labels to set, and `null` for those to remove.
+	Labels map[string]*string `json:"labels,omitempty"`
+
+	// Method As in `EndpointConfig`.
+	Method *string `json:"method,omitempty"`
+
+	// Paused As in `EndpointConfig`; the default is false.
+	Paused *bool `json:"paused,omitempty"`
+
+	// Result Fields of the result policy to change.
+	Result *ResultPolicyPatch `json:"result,omitempty"`
+
+	// Retry Fields of the retry policy to change; `null` fields fall back to the defaults.
+	Retry *RetryPatch `json:"retry,omitempty"`
+
+	// Secret As in `EndpointConfig`; absent it stays.
+	Secret *string `json:"secret,omitempty"`
+
+	// Timeout As in `EndpointConfig`.
+	Timeout *string `json:"timeout,omitempty"`
+
+	// Url As in `EndpointConfig`; it has no default.
+	Url *string `json:"url,omitempty"`
+}
+
 // Fault defines model for Fault.
 type Fault struct {
 	// Detail Example: must be from 1 to 1000
@@ -629,6 +659,18 @@ type ResultPolicy struct {
 // ResultPolicyOversize A body over `max_bytes`: `fail` (default) fails the attempt, `discard` drops the body.
 type ResultPolicyOversize string
 
+// ResultPolicyPatch Fields of the result policy to change.
+type ResultPolicyPatch struct {
+	// KeepHeaders As in `ResultPolicy`.
+	KeepHeaders []string `json:"keep_headers,omitempty"`
+
+	// MaxBytes As in `ResultPolicy`.
+	MaxBytes *int `json:"max_bytes,omitempty"`
+
+	// Oversize As in `ResultPolicy`.
+	Oversize *string `json:"oversize,omitempty"`
+}
+
 // Retry A retry policy. Absent fields fall back to the endpoint's policy, then to the defaults: 10 attempts over about a
 // day.
 type Retry struct {
@@ -670,6 +712,36 @@ type Retry struct {
 	// Schedule A fixed list of delays instead of the exponential ones, without jitter; the last one repeats.
 	//
 	// Example: ["10s","1m","10m"]
+	Schedule []string `json:"schedule,omitempty"`
+}
+
+// RetryPatch Fields of the retry policy to change; `null` fields fall back to the defaults.
+type RetryPatch struct {
+	// FailOn As in `Retry`.
+	FailOn []string `json:"fail_on,omitempty"`
+
+	// Jitter As in `Retry`.
+	Jitter *float64 `json:"jitter,omitempty"`
+
+	// MaxAge As in `Retry`.
+	MaxAge *string `json:"max_age,omitempty"`
+
+	// MaxAttempts As in `Retry`.
+	MaxAttempts *int `json:"max_attempts,omitempty"`
+
+	// MaxBackoff As in `Retry`.
+	MaxBackoff *string `json:"max_backoff,omitempty"`
+
+	// MinBackoff As in `Retry`.
+	MinBackoff *string `json:"min_backoff,omitempty"`
+
+	// Multiplier As in `Retry`.
+	Multiplier *float64 `json:"multiplier,omitempty"`
+
+	// RetryOn As in `Retry`.
+	RetryOn []string `json:"retry_on,omitempty"`
+
+	// Schedule As in `Retry`.
 	Schedule []string `json:"schedule,omitempty"`
 }
 
@@ -1073,6 +1145,9 @@ type GetTaskResultParams struct {
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
+// PatchEndpointApplicationMergePatchPlusJSONRequestBody defines body for PatchEndpoint for application/merge-patch+json ContentType.
+type PatchEndpointApplicationMergePatchPlusJSONRequestBody = EndpointPatch
+
 // PutEndpointJSONRequestBody defines body for PutEndpoint for application/json ContentType.
 type PutEndpointJSONRequestBody = EndpointConfig
 
@@ -1102,6 +1177,9 @@ type ServerInterface interface {
 	// GetEndpoint Get an endpoint
 	// (GET /v1/endpoints/{name})
 	GetEndpoint(ctx echo.Context, name EndpointName) error
+	// PatchEndpoint Change single fields of an endpoint
+	// (PATCH /v1/endpoints/{name})
+	PatchEndpoint(ctx echo.Context, name EndpointName) error
 	// PutEndpoint Create or replace an endpoint
 	// (PUT /v1/endpoints/{name})
 	PutEndpoint(ctx echo.Context, name EndpointName) error
@@ -1250,6 +1328,22 @@ func (w *ServerInterfaceWrapper) GetEndpoint(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetEndpoint(ctx, name)
+	return err
+}
+
+// PatchEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) PatchEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name EndpointName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PatchEndpoint(ctx, name)
 	return err
 }
 
@@ -1778,6 +1872,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/endpoints", wrapper.ListEndpoints, options.OperationMiddlewares["listEndpoints"]...)
 	router.DELETE(options.BaseURL+"/v1/endpoints/:name", wrapper.DeleteEndpoint, options.OperationMiddlewares["deleteEndpoint"]...)
 	router.GET(options.BaseURL+"/v1/endpoints/:name", wrapper.GetEndpoint, options.OperationMiddlewares["getEndpoint"]...)
+	router.PATCH(options.BaseURL+"/v1/endpoints/:name", wrapper.PatchEndpoint, options.OperationMiddlewares["patchEndpoint"]...)
 	router.PUT(options.BaseURL+"/v1/endpoints/:name", wrapper.PutEndpoint, options.OperationMiddlewares["putEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/pause", wrapper.PauseEndpoint, options.OperationMiddlewares["pauseEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/resume", wrapper.ResumeEndpoint, options.OperationMiddlewares["resumeEndpoint"]...)
