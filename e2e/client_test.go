@@ -79,7 +79,7 @@ func (tg *target) try(method, path string, body any, header ...string) (reply, e
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := httpClient.Do(req)
+	resp, err := tg.http().Do(req)
 	if err != nil {
 		return reply{}, err
 	}

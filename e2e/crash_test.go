@@ -57,7 +57,7 @@ func serveAlone(t *testing.T) *single {
 	t.Helper()
 	addr := freePort(t)
 	s := &single{
-		target: &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey},
+		target: &target{name: "serve", bases: []string{"http://" + addr}, key: adminKey, t: t},
 		env:    environ("TASKGATE_DATA="+t.TempDir(), "TASKGATE_LISTEN="+addr),
 	}
 	s.again(t)
@@ -103,7 +103,7 @@ func TestKillDispatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(gw.stop)
-	tg := &target{name: "pair", bases: []string{gw.base}, key: adminKey}
+	tg := &target{name: "pair", bases: []string{gw.base}, key: adminKey, t: t}
 	h := serve(t, slowly)
 	d, err := start("dispatcher", servicesEnv(ns))
 	if err != nil {

@@ -35,7 +35,7 @@ func pairThroughProxies(t *testing.T) *pair {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.stop)
-	p.target = &target{name: "pair", bases: []string{gw.base}, key: adminKey}
+	p.target = &target{name: "pair", bases: []string{gw.base}, key: adminKey, t: t}
 	return p
 }
 
@@ -116,7 +116,7 @@ func TestStoreForgetsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.stop)
-	tg := &target{name: "pair", bases: []string{gw.base}, key: adminKey}
+	tg := &target{name: "pair", bases: []string{gw.base}, key: adminKey, t: t}
 	h := serve(t, status(200))
 	ep, _ := tg.register(t, h.URL, nil)
 	var ids []string

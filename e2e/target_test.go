@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +36,7 @@ type target struct {
 	name  string
 	bases []string // of its gateways; cases use them in turn
 	key   string
+	t     *testing.T // the case that it serves, nil when it is shared
 }
 
 // targets runs the case on every target there is.
@@ -44,17 +44,17 @@ func targets(t *testing.T, run func(t *testing.T, tg *target)) {
 	t.Helper()
 	if url := os.Getenv("TASKGATE_E2E_URL"); url != "" {
 		t.Run("url", func(t *testing.T) {
-			run(t, &target{name: "url", bases: []string{url}, key: os.Getenv("TASKGATE_E2E_KEY")})
+			run(t, &target{name: "url", bases: []string{url}, key: os.Getenv("TASKGATE_E2E_KEY"), t: t})
 		})
 		return
 	}
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		run(t, embedded(t))
+		run(t, embedded(t).of(t))
 	})
 	t.Run("services", func(t *testing.T) {
 		t.Parallel()
-		run(t, services(t))
+		run(t, services(t).of(t))
 	})
 }
 
@@ -111,6 +111,9 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, cleanup := range slices.Backward(cleanups) {
 		cleanup()
+	}
+	if breaches.Load() > 0 {
+		code = 1
 	}
 	os.Exit(code)
 }
@@ -311,9 +314,4 @@ func freePort(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-var httpClient = &http.Client{
-	Timeout:   90 * time.Second,
-	Transport: &http.Transport{MaxIdleConnsPerHost: 256, Proxy: nil},
 }

@@ -42,6 +42,7 @@ var rooms = []room{
 	{"internal/api", []string{".", "internal/task", "internal/lifecycle", "internal/auth"}, "the API must work with every queue and store, and without delivery"},
 
 	{"internal/app", []string{"internal"}, "the composition root is the one place that knows everything below"},
+	{"internal/contracttest", []string{"."}, "it judges by the contract alone: what the server's code says of itself proves nothing"},
 	{"internal/archtest", nil, "rules about all packages belong to none"},
 
 	{"client", nil, "a client of the public API must work without the server's code"},
