@@ -60,7 +60,7 @@ type Exchange struct {
 // have more reasons than the contract can say.
 func (c *Checker) Check(x *Exchange) error {
 	faults := c.problem(x)
-	route, params, err := c.router.FindRoute(x.Request)
+	route, params, err := c.find(x.Request)
 	switch {
 	case err == nil:
 		in := &openapi3filter.RequestValidationInput{Request: x.Request, PathParams: params, Route: route}
@@ -75,6 +75,21 @@ func (c *Checker) Check(x *Exchange) error {
 		return nil
 	}
 	return fmt.Errorf("%s %s answered %d breaks the contract: %s", x.Request.Method, x.Request.URL, x.Status, strings.Join(faults, "; "))
+}
+
+// find looks for the operation by the path as it was sent: "a%2Fb" is one name.
+func (c *Checker) find(r *http.Request) (*routers.Route, map[string]string, error) {
+	u := *r.URL
+	u.Path = r.URL.EscapedPath()
+	own := *r
+	own.URL = &u
+	route, params, err := c.router.FindRoute(&own)
+	for name, value := range params {
+		if params[name], err = url.PathUnescape(value); err != nil {
+			return nil, nil, fmt.Errorf("path parameter %s: %w", name, err)
+		}
+	}
+	return route, params, err
 }
 
 func (c *Checker) answer(in *openapi3filter.RequestValidationInput, x *Exchange) []string {

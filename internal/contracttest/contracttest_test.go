@@ -44,6 +44,7 @@ func TestBreachesAreTold(t *testing.T) {
 		{"a submission as declared", submit, nil, ""},
 		{"a problem as declared", missing, nil, ""},
 		{"no path of ours", missing, func(x *exchange) { x.path = "/v2" }, ""},
+		{"a name with a slash", missing, func(x *exchange) { x.path = "/v1/endpoints/a%2Fb" }, ""},
 		{"answered where nothing is", get, func(x *exchange) { x.path = "/v2" }, "no operation"},
 		{"undeclared status", get, func(x *exchange) { x.status = 206 }, "status: not declared"},
 		{"undeclared status of a problem", missing, func(x *exchange) {
