@@ -1,6 +1,10 @@
 package e2e_test
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
 
 // patch changes an endpoint by a merge patch.
 func (tg *target) patch(t *testing.T, ep string, change obj) obj {
@@ -32,4 +36,46 @@ func TestPatchTakesEffect(t *testing.T) {
 			t.Errorf("problem %s", r.raw)
 		}
 	})
+}
+
+// During a rotation both secrets verify a delivery; after it, the new one
+// alone.
+func TestRotateSecret(t *testing.T) {
+	t.Parallel()
+	targets(t, func(t *testing.T, tg *target) {
+		h := serve(t, status(200))
+		ep, first := tg.register(t, h.URL, nil)
+		rotate := func(body any) string {
+			return tg.want(t, 200, "POST", "/v1/endpoints/"+ep+"/rotate-secret", body).obj.str("secret")
+		}
+		second := rotate(nil)
+		if second == "" || second == first {
+			t.Fatalf("the new secret is %q", second)
+		}
+		d := deliveredWith(t, tg, h, ep, 2)
+		verify(t, first, d)
+		verify(t, second, d)
+		current, _, _ := strings.Cut(d.header.Get("Webhook-Signature"), " ")
+		d.header.Set("Webhook-Signature", current)
+		verify(t, second, d)
+
+		third := rotate(obj{"overlap": "1s"})
+		shown := tg.want(t, 200, "GET", "/v1/endpoints/"+ep, nil)
+		if strings.Contains(string(shown.raw), "whsec_") {
+			t.Errorf("a secret leaves: %s", shown.raw)
+		}
+		d = deliveredWith(t, tg, h, ep, 1)
+		verify(t, third, d)
+	})
+}
+
+// deliveredWith submits tasks until one is delivered with so many signatures.
+func deliveredWith(t *testing.T, tg *target, h *handler, ep string, signatures int) (d delivery) {
+	t.Helper()
+	until(t, fmt.Sprintf("a delivery with %d signatures", signatures), func() bool {
+		tg.submit(t, ep, nil)
+		d = h.next(t)
+		return len(strings.Fields(d.header.Get("Webhook-Signature"))) == signatures
+	})
+	return d
 }

@@ -72,6 +72,8 @@ type Secrets interface {
 	Generate() string
 	// Check says what is wrong with a written secret, without quoting it.
 	Check(secret string) (detail string, ok bool)
+	// Signs reports whether the secret is the endpoint's current one.
+	Signs(ep *task.Endpoint, secret string) bool
 	// Seal encrypts a secret for the registry, bound to its endpoint.
 	Seal(project, endpoint, secret string) ([]byte, error)
 }

@@ -88,6 +88,15 @@ func (s *Server) readJSON(c echo.Context, dst any, exempt string) (body, payload
 	return body, doc.exempt, nil
 }
 
+// readOptional reads a JSON body into dst, if the request has one.
+func (s *Server) readOptional(c echo.Context, dst any) error {
+	if c.Request().ContentLength == 0 {
+		return nil
+	}
+	_, _, err := s.readJSON(c, dst, "")
+	return err
+}
+
 func mustBe(want, contentType string) error {
 	media, params, err := mime.ParseMediaType(contentType)
 	charset := params["charset"]

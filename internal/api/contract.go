@@ -50,6 +50,7 @@ var scopes = map[string]auth.Scope{
 	"listTaskAttempts": auth.ScopeTasksRead,
 	"putEndpoint":      auth.ScopeEndpointsWrite,
 	"patchEndpoint":    auth.ScopeEndpointsWrite,
+	"rotateSecret":     auth.ScopeEndpointsWrite,
 	"deleteEndpoint":   auth.ScopeEndpointsWrite,
 	"pauseEndpoint":    auth.ScopeEndpointsWrite,
 	"resumeEndpoint":   auth.ScopeEndpointsWrite,

@@ -228,6 +228,9 @@ func (s *Server) viewEndpoint(ctx context.Context, ep *task.Endpoint) gen.Endpoi
 		Result: viewResultPolicy(&ep.Result), Labels: ep.Labels, Paused: ep.Paused,
 		DisabledReason: viewReason(ep.Disabled), CreatedAt: ep.CreatedAt.UTC(), UpdatedAt: ep.UpdatedAt.UTC(),
 	}
+	if until := ep.SealedSecret.PreviousUntil; until.After(s.opt.Now()) {
+		out.PreviousSecretUntil = viewTime(until)
+	}
 	// The registry answers without the store; so does this.
 	if depths, err := s.Results.Depths(ctx, ep.Project, ep.ID()); err == nil {
 		n := depths.Total()

@@ -27,6 +27,10 @@ func put(name, rest string, pointers ...string) refusal {
 	return refusal{name, "PUT", "/v1/endpoints/new", `{"url":"https://a.example/",` + rest + `}`, nil, 422, "invalid", pointers}
 }
 
+func posted(name, target, body string, status int, code string, pointers ...string) refusal {
+	return refusal{name, "POST", target, body, nil, status, code, pointers}
+}
+
 // patch is refused for the endpoint "emails".
 func patch(name, body string, pointers ...string) refusal {
 	return refusal{name, "PATCH", "/v1/endpoints/emails", body, []string{mergePatch}, 422, "invalid", pointers}
@@ -180,6 +184,14 @@ func refusals() []refusal {
 			"/headers/Authorization", "/method", "/result/max_bytes", "/result/oversize", "/retry/schedule/0", "/timeout", "/url"),
 		patch("patch with a null in a list", `{"retry":{"retry_on":[null]}}`, "/retry/retry_on/0"),
 		patch("patch with a name twice", `{"timeout":"5s","timeout":"6s"}`, "/timeout"),
+
+		// Rotations of a secret.
+		posted("rotate-secret with wrong values", "/v1/endpoints/emails/rotate-secret", `{"overlap":"31d","secret":"hush"}`, 422, "invalid", "/overlap", "/secret"),
+		posted("rotate-secret with wrong types", "/v1/endpoints/emails/rotate-secret", `{"overlap":24,"secret":null,"grace":1}`, 422, "invalid",
+			"/grace", "/overlap", "/secret"),
+		posted("rotate-secret with a list", "/v1/endpoints/emails/rotate-secret", `[]`, 415, "unsupported_media_type"),
+		posted("rotate-secret of an unknown endpoint", "/v1/endpoints/nope/rotate-secret", "", 404, "not_found"),
+		posted("rotate-secret of no endpoint's name", "/v1/endpoints/-/rotate-secret", "", 400, "invalid_parameter", "name"),
 
 		// Raw submissions: all is parameters.
 		{"raw to an unknown endpoint", "POST", "/v1/endpoints/nope/tasks", "x", nil, 404, "not_found", nil},

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto/subtle"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/seal"
@@ -22,6 +23,11 @@ func (s secrets) Check(secret string) (string, bool) {
 
 func (s secrets) Seal(project, endpoint, secret string) ([]byte, error) {
 	return s.ring.Seal([]byte(secret), project, endpoint), nil
+}
+
+func (s secrets) Signs(ep *task.Endpoint, secret string) bool {
+	plain, err := s.ring.Open(ep.SealedSecret.Current, ep.Project, ep.Name)
+	return err == nil && subtle.ConstantTimeCompare(plain, []byte(secret)) == 1
 }
 
 // open returns what signs an endpoint's deliveries now, the current secret

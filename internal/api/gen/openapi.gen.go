@@ -428,6 +428,9 @@ type Endpoint struct {
 	// Paused Its tasks are held.
 	Paused bool `json:"paused"`
 
+	// PreviousSecretUntil Until then the secret before the last rotation signs too; absent when only one signs.
+	PreviousSecretUntil *time.Time `json:"previous_secret_until,omitempty"`
+
 	// Result What is kept of a handler's answer.
 	Result ResultPolicy `json:"result"`
 
@@ -743,6 +746,17 @@ type RetryPatch struct {
 
 	// Schedule As in `Retry`.
 	Schedule []string `json:"schedule,omitempty"`
+}
+
+// SecretRotation defines model for SecretRotation.
+type SecretRotation struct {
+	// Overlap How long the present secret signs beside the new one; default 24h, from 0s to 30d.
+	//
+	// Example: 24h
+	Overlap *string `json:"overlap,omitempty"`
+
+	// Secret The new secret (Standard Webhooks): `whsec_` and the base64 of 24 to 64 bytes. Absent: a generated one.
+	Secret *string `json:"secret,omitempty"`
 }
 
 // Task defines model for Task.
@@ -1151,6 +1165,9 @@ type PatchEndpointApplicationMergePatchPlusJSONRequestBody = EndpointPatch
 // PutEndpointJSONRequestBody defines body for PutEndpoint for application/json ContentType.
 type PutEndpointJSONRequestBody = EndpointConfig
 
+// RotateSecretJSONRequestBody defines body for RotateSecret for application/json ContentType.
+type RotateSecretJSONRequestBody = SecretRotation
+
 // SubmitTaskJSONRequestBody defines body for SubmitTask for application/json ContentType.
 type SubmitTaskJSONRequestBody = TaskSubmission
 
@@ -1189,6 +1206,9 @@ type ServerInterface interface {
 	// ResumeEndpoint Resume an endpoint
 	// (POST /v1/endpoints/{name}/resume)
 	ResumeEndpoint(ctx echo.Context, name EndpointName) error
+	// RotateSecret Give an endpoint a new signing secret
+	// (POST /v1/endpoints/{name}/rotate-secret)
+	RotateSecret(ctx echo.Context, name EndpointName) error
 	// SubmitRawTask Submit a task with a body of any media type
 	// (POST /v1/endpoints/{name}/tasks)
 	SubmitRawTask(ctx echo.Context, name EndpointName, params SubmitRawTaskParams) error
@@ -1392,6 +1412,22 @@ func (w *ServerInterfaceWrapper) ResumeEndpoint(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ResumeEndpoint(ctx, name)
+	return err
+}
+
+// RotateSecret converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateSecret(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name EndpointName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateSecret(ctx, name)
 	return err
 }
 
@@ -1876,6 +1912,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.PUT(options.BaseURL+"/v1/endpoints/:name", wrapper.PutEndpoint, options.OperationMiddlewares["putEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/pause", wrapper.PauseEndpoint, options.OperationMiddlewares["pauseEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/resume", wrapper.ResumeEndpoint, options.OperationMiddlewares["resumeEndpoint"]...)
+	router.POST(options.BaseURL+"/v1/endpoints/:name/rotate-secret", wrapper.RotateSecret, options.OperationMiddlewares["rotateSecret"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/tasks", wrapper.SubmitRawTask, options.OperationMiddlewares["submitRawTask"]...)
 	router.GET(options.BaseURL+"/livez", wrapper.GetLiveness, options.OperationMiddlewares["getLiveness"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
