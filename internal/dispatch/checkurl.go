@@ -14,6 +14,7 @@ var (
 	errURLTooLong  = errors.New("must be at most 2048 bytes long")
 	errURLForm     = errors.New("must be an absolute http or https URL")
 	errURLHost     = errors.New("must name a host")
+	errURLNumber   = errors.New("a host that ends in a number must be an IPv4 address of four decimal parts")
 	errURLUser     = errors.New("must not contain a user or password")
 	errURLFragment = errors.New("must not have a fragment")
 	errURLPort     = errors.New("must have a port from 1 to 65535")
@@ -46,10 +47,31 @@ func (g *Guard) CheckURL(raw string) error {
 	if g.port(port) != "" {
 		return errURLPortNo
 	}
-	if a, ok := g.literal(u.Hostname()); ok && g.addr(a) != "" {
+	return g.checkHost(u.Hostname())
+}
+
+func (g *Guard) checkHost(host string) error {
+	a, ok := g.literal(host)
+	switch {
+	case ok && g.addr(a) != "":
 		return errURLBlocked
+	case !ok && endsInNumber(host):
+		return errURLNumber
 	}
 	return nil
+}
+
+// endsInNumber reports whether a host is an IPv4 address to those who read
+// them in octal, in hexadecimal or in fewer parts (WHATWG URL, "ends in a
+// number checker"). No name of the DNS ends so.
+func endsInNumber(host string) bool {
+	host = canonicalHost(host)
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if last != "" && strings.Trim(last, "0123456789") == "" {
+		return true
+	}
+	hex, ok := strings.CutPrefix(last, "0x")
+	return ok && strings.Trim(hex, "0123456789abcdef") == ""
 }
 
 // literal returns the address of a host that needs no DNS.

@@ -26,6 +26,8 @@ type GuardOptions struct {
 	// Resolve answers for these hosts instead of DNS. The addresses are
 	// guarded like all others.
 	Resolve map[string]netip.Addr
+	// Resolver asks DNS; nil is the system's.
+	Resolver *net.Resolver
 }
 
 // BlockedError is the refusal to dial an address.
@@ -184,7 +186,7 @@ func (g *Guard) control(_ context.Context, network, address string, _ syscall.Ra
 
 // dialer dials what the guard lets through.
 func (g *Guard) dialer() func(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive, ControlContext: g.control}
+	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive, ControlContext: g.control, Resolver: g.opt.Resolver}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return d.DialContext(ctx, network, g.resolve(addr))
 	}
