@@ -45,7 +45,7 @@ clean: ## Remove ./bin and what the tests left behind (not the caches)
 ##@ Check
 
 .PHONY: test
-test: generate-check lint vet need-tools $(REPORT) ## Run every check and test, RabbitMQ and Redis included
+test: generate-check lint lint-contract vet need-tools $(REPORT) ## Run every check and test, RabbitMQ and Redis included
 	TASKGATE_WEBHOOK_EXAMPLES="$$(scripts/fixtures)"; export TASKGATE_WEBHOOK_EXAMPLES; \
 	export TASKGATE_REQUIRE_SERVICES=1 CGO_ENABLED=1; \
 	scripts/services run -- go test -json $(TEST_FLAGS) ./... | $(REPORT) -save .cache/test.json
@@ -57,6 +57,11 @@ test-short: $(REPORT) ## Run the tests that need no server
 .PHONY: lint
 lint: $(GOLANGCI) ## Lint and check the format
 	$(GOLANGCI) run ./...
+
+.PHONY: lint-contract
+lint-contract: ## Lint openapi.yaml
+	export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true; \
+	"$$(scripts/node-tools)"/node_modules/.bin/redocly lint --format=stylish openapi.yaml 2>&1 | sed '/[╔║╚]/d'
 
 .PHONY: vet
 vet: ## Run go vet

@@ -924,7 +924,7 @@ type TaskSubmission struct {
 	// Example: {"customer":"c_42"}
 	Labels *Labels `json:"labels,omitempty"`
 
-	// Payload Any JSON, delivered byte for byte as written here, as `application/json`; 1 MiB at most by default. Without a
+	// Payload Any JSON, also `null`, delivered byte for byte as written here, as `application/json`; 1 MiB at most by default. Without a
 	// payload the handler gets an empty body.
 	Payload json.RawMessage `json:"payload,omitempty"`
 
@@ -1261,10 +1261,14 @@ type ClientInterface interface {
 
 	// GetContractJson This document as JSON
 	//
+	// The same document for programs that do not read YAML.
+	//
 	// Corresponds with GET /openapi.json (the `GetContractJson` operationId).
 	GetContractJson(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetContractYaml This document as YAML
+	//
+	// The contract that clients are generated from, as it is written.
 	//
 	// Corresponds with GET /openapi.yaml (the `GetContractYaml` operationId).
 	GetContractYaml(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1278,6 +1282,8 @@ type ClientInterface interface {
 
 	// ListEndpoints List endpoints by name
 	//
+	// One page of the project's endpoints. There is no `next_cursor` on the last one.
+	//
 	// Corresponds with GET /v1/endpoints (the `ListEndpoints` operationId).
 	ListEndpoints(ctx context.Context, params *ListEndpointsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -1290,6 +1296,8 @@ type ClientInterface interface {
 	DeleteEndpoint(ctx context.Context, name EndpointName, params *DeleteEndpointParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetEndpoint Get an endpoint
+	//
+	// The endpoint with its policy and its state. Its secret is never shown again.
 	//
 	// Corresponds with GET /v1/endpoints/{name} (the `GetEndpoint` operationId).
 	GetEndpoint(ctx context.Context, name EndpointName, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1496,6 +1504,8 @@ func (c *Client) GetLiveness(ctx context.Context, reqEditors ...RequestEditorFn)
 
 // GetContractJson This document as JSON
 //
+// The same document for programs that do not read YAML.
+//
 // Corresponds with GET /openapi.json (the `GetContractJson` operationId).
 func (c *Client) GetContractJson(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetContractJsonRequest(c.Server)
@@ -1510,6 +1520,8 @@ func (c *Client) GetContractJson(ctx context.Context, reqEditors ...RequestEdito
 }
 
 // GetContractYaml This document as YAML
+//
+// The contract that clients are generated from, as it is written.
 //
 // Corresponds with GET /openapi.yaml (the `GetContractYaml` operationId).
 func (c *Client) GetContractYaml(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1543,6 +1555,8 @@ func (c *Client) GetReadiness(ctx context.Context, params *GetReadinessParams, r
 
 // ListEndpoints List endpoints by name
 //
+// One page of the project's endpoints. There is no `next_cursor` on the last one.
+//
 // Corresponds with GET /v1/endpoints (the `ListEndpoints` operationId).
 func (c *Client) ListEndpoints(ctx context.Context, params *ListEndpointsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListEndpointsRequest(c.Server, params)
@@ -1575,6 +1589,8 @@ func (c *Client) DeleteEndpoint(ctx context.Context, name EndpointName, params *
 }
 
 // GetEndpoint Get an endpoint
+//
+// The endpoint with its policy and its state. Its secret is never shown again.
 //
 // Corresponds with GET /v1/endpoints/{name} (the `GetEndpoint` operationId).
 func (c *Client) GetEndpoint(ctx context.Context, name EndpointName, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3241,12 +3257,16 @@ type ClientWithResponsesInterface interface {
 
 	// GetContractJsonWithResponse This document as JSON
 	//
+	// The same document for programs that do not read YAML.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /openapi.json (the `GetContractJson` operationId).
 	GetContractJsonWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetContractJsonResponse, error)
 
 	// GetContractYamlWithResponse This document as YAML
+	//
+	// The contract that clients are generated from, as it is written.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -3264,6 +3284,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListEndpointsWithResponse List endpoints by name
 	//
+	// One page of the project's endpoints. There is no `next_cursor` on the last one.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/endpoints (the `ListEndpoints` operationId).
@@ -3280,6 +3302,8 @@ type ClientWithResponsesInterface interface {
 	DeleteEndpointWithResponse(ctx context.Context, name EndpointName, params *DeleteEndpointParams, reqEditors ...RequestEditorFn) (*DeleteEndpointResponse, error)
 
 	// GetEndpointWithResponse Get an endpoint
+	//
+	// The endpoint with its policy and its state. Its secret is never shown again.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6600,6 +6624,8 @@ func (c *ClientWithResponses) GetLivenessWithResponse(ctx context.Context, reqEd
 
 // GetContractJsonWithResponse This document as JSON
 //
+// The same document for programs that do not read YAML.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /openapi.json (the `GetContractJson` operationId).
@@ -6612,6 +6638,8 @@ func (c *ClientWithResponses) GetContractJsonWithResponse(ctx context.Context, r
 }
 
 // GetContractYamlWithResponse This document as YAML
+//
+// The contract that clients are generated from, as it is written.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6641,6 +6669,8 @@ func (c *ClientWithResponses) GetReadinessWithResponse(ctx context.Context, para
 
 // ListEndpointsWithResponse List endpoints by name
 //
+// One page of the project's endpoints. There is no `next_cursor` on the last one.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/endpoints (the `ListEndpoints` operationId).
@@ -6669,6 +6699,8 @@ func (c *ClientWithResponses) DeleteEndpointWithResponse(ctx context.Context, na
 }
 
 // GetEndpointWithResponse Get an endpoint
+//
+// The endpoint with its policy and its state. Its secret is never shown again.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -4,7 +4,8 @@ import "github.com/getkin/kin-openapi/openapi3"
 
 // closeObjects makes every object that names its fields refuse others, so
 // that an answer's undeclared field is a breach. Parts of an allOf stay open:
-// each knows only its own fields.
+// each knows only its own fields. A schema without a type takes null, as
+// OpenAPI 3.0.3 says and the library does not.
 func closeObjects(doc *openapi3.T) {
 	w := walker{seen: map[*openapi3.Schema]bool{}, parts: map[*openapi3.Schema]bool{}}
 	for _, ref := range doc.Components.Schemas {
@@ -20,6 +21,9 @@ func closeObjects(doc *openapi3.T) {
 		}
 	}
 	for s := range w.seen {
+		if s.Type == nil && len(s.Enum) == 0 {
+			s.Nullable = true
+		}
 		open := s.AdditionalProperties.Has == nil && s.AdditionalProperties.Schema == nil
 		if open && len(s.Properties) > 0 && len(s.AllOf) == 0 && !w.parts[s] {
 			s.AdditionalProperties.Has = new(bool)

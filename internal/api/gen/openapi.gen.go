@@ -917,7 +917,7 @@ type TaskSubmission struct {
 	// Example: {"customer":"c_42"}
 	Labels *Labels `json:"labels,omitempty"`
 
-	// Payload Any JSON, delivered byte for byte as written here, as `application/json`; 1 MiB at most by default. Without a
+	// Payload Any JSON, also `null`, delivered byte for byte as written here, as `application/json`; 1 MiB at most by default. Without a
 	// payload the handler gets an empty body.
 	Payload json.RawMessage `json:"payload,omitempty"`
 
