@@ -178,6 +178,7 @@ const (
 	ReasonProtocolError     Reason = "protocol_error"
 	ReasonRedirect          Reason = "redirect"
 	ReasonReplayed          Reason = "replayed"
+	ReasonRescheduled       Reason = "rescheduled"
 	ReasonResultTooLarge    Reason = "result_too_large"
 	ReasonRetryNever        Reason = "retry_never"
 	ReasonRunNow            Reason = "run_now"
@@ -225,6 +226,8 @@ func (e Reason) Valid() bool {
 	case ReasonRedirect:
 		return true
 	case ReasonReplayed:
+		return true
+	case ReasonRescheduled:
 		return true
 	case ReasonResultTooLarge:
 		return true
@@ -380,6 +383,7 @@ type Attempt struct {
 	// - `endpoint_deleted`: its endpoint was deleted
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
 	// - `completion_timeout`: an awaited completion never came
 	// - `internal`: a fault of the server
 	Reason    *Reason   `json:"reason,omitempty"`
@@ -422,6 +426,7 @@ type Endpoint struct {
 	// - `endpoint_deleted`: its endpoint was deleted
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
 	// - `completion_timeout`: an awaited completion never came
 	// - `internal`: a fault of the server
 	DisabledReason *Reason           `json:"disabled_reason,omitempty"`
@@ -648,9 +653,21 @@ type ProblemCode string
 // - `endpoint_deleted`: its endpoint was deleted
 // - `shutdown`: an attempt was given up because its process stopped
 // - `replayed`, `run_now`: by a retry
+// - `rescheduled`: its start was moved
 // - `completion_timeout`: an awaited completion never came
 // - `internal`: a fault of the server
 type Reason string
+
+// Reschedule One of the two.
+type Reschedule struct {
+	// Delay Start not before this duration has passed from now; at most 365 days.
+	//
+	// Example: 2h
+	Delay *string `json:"delay,omitempty"`
+
+	// RunAt Start not before this time, at most 365 days ahead; before the task's `expires_at`.
+	RunAt *string `json:"run_at,omitempty"`
+}
 
 // ResultPolicy What is kept of a handler's answer.
 type ResultPolicy struct {
@@ -786,7 +803,7 @@ type Task struct {
 	// ExpiresAt Latest start, when one was given.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
-	// Generation Grows by one with every retry by a user.
+	// Generation Grows by one with every retry or reschedule by a user.
 	Generation int `json:"generation"`
 
 	// Id Names the task for ever; the handler sees it as `webhook-id`.
@@ -828,6 +845,7 @@ type Task struct {
 	// - `endpoint_deleted`: its endpoint was deleted
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
 	// - `completion_timeout`: an awaited completion never came
 	// - `internal`: a fault of the server
 	Reason *Reason `json:"reason,omitempty"`
@@ -835,7 +853,7 @@ type Task struct {
 	// Result The handler's answer in the attempt that succeeded. Not in lists.
 	Result *TaskResult `json:"result,omitempty"`
 
-	// RunAt Earliest start, when one was given.
+	// RunAt Earliest start as submitted, when one was given; after a reschedule, `next_attempt_at` tells.
 	RunAt *time.Time `json:"run_at,omitempty"`
 
 	// StartedAt Begin of the latest attempt.
@@ -1178,6 +1196,9 @@ type RotateSecretJSONRequestBody = SecretRotation
 // SubmitTaskJSONRequestBody defines body for SubmitTask for application/json ContentType.
 type SubmitTaskJSONRequestBody = TaskSubmission
 
+// RescheduleTaskJSONRequestBody defines body for RescheduleTask for application/json ContentType.
+type RescheduleTaskJSONRequestBody = Reschedule
+
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
 
@@ -1466,6 +1487,32 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/tasks/{id}/cancel (the `CancelTask` operationId).
 	CancelTask(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RescheduleTaskWithBody Give a waiting task another time
+	//
+	// Moves the start of a task that is scheduled, queued or retrying, earlier or later, as its next generation. The
+	// attempts that count so far still do; `max_age` counts from the new start. A time that has passed is now.
+	//
+	// 409 `conflict` while the task runs and when it has ended; 409 `payload_not_kept` when its payload was too large
+	// to keep. 503 `outcome_unknown`: the task may have its new time or not; a repeat is safe.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/tasks/{id}/reschedule (the `RescheduleTask` operationId).
+	RescheduleTaskWithBody(ctx context.Context, id TaskId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RescheduleTask Give a waiting task another time
+	//
+	// Moves the start of a task that is scheduled, queued or retrying, earlier or later, as its next generation. The
+	// attempts that count so far still do; `max_age` counts from the new start. A time that has passed is now.
+	//
+	// 409 `conflict` while the task runs and when it has ended; 409 `payload_not_kept` when its payload was too large
+	// to keep. 503 `outcome_unknown`: the task may have its new time or not; a repeat is safe.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/tasks/{id}/reschedule (the `RescheduleTask` operationId).
+	RescheduleTask(ctx context.Context, id TaskId, body RescheduleTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetTaskResult Get the handler's answer itself
 	//
@@ -1910,6 +1957,52 @@ func (c *Client) ListTaskAttempts(ctx context.Context, id TaskId, reqEditors ...
 // Corresponds with POST /v1/tasks/{id}/cancel (the `CancelTask` operationId).
 func (c *Client) CancelTask(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCancelTaskRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RescheduleTaskWithBody Give a waiting task another time
+//
+// Moves the start of a task that is scheduled, queued or retrying, earlier or later, as its next generation. The
+// attempts that count so far still do; `max_age` counts from the new start. A time that has passed is now.
+//
+// 409 `conflict` while the task runs and when it has ended; 409 `payload_not_kept` when its payload was too large
+// to keep. 503 `outcome_unknown`: the task may have its new time or not; a repeat is safe.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/tasks/{id}/reschedule (the `RescheduleTask` operationId).
+func (c *Client) RescheduleTaskWithBody(ctx context.Context, id TaskId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRescheduleTaskRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RescheduleTask Give a waiting task another time
+//
+// Moves the start of a task that is scheduled, queued or retrying, earlier or later, as its next generation. The
+// attempts that count so far still do; `max_age` counts from the new start. A time that has passed is now.
+//
+// 409 `conflict` while the task runs and when it has ended; 409 `payload_not_kept` when its payload was too large
+// to keep. 503 `outcome_unknown`: the task may have its new time or not; a repeat is safe.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/tasks/{id}/reschedule (the `RescheduleTask` operationId).
+func (c *Client) RescheduleTask(ctx context.Context, id TaskId, body RescheduleTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRescheduleTaskRequest(c.Server, id, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3092,6 +3185,53 @@ func NewCancelTaskRequest(server string, id TaskId) (*http.Request, error) {
 	return req, nil
 }
 
+// NewRescheduleTaskRequest calls the generic RescheduleTask builder with application/json body
+func NewRescheduleTaskRequest(server string, id TaskId, body RescheduleTaskJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRescheduleTaskRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewRescheduleTaskRequestWithBody constructs an http.Request for the RescheduleTask method, with any body, and a specified content type
+func NewRescheduleTaskRequestWithBody(server string, id TaskId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tasks/%s/reschedule", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetTaskResultRequest constructs an http.Request for the GetTaskResult method
 func NewGetTaskResultRequest(server string, id TaskId, params *GetTaskResultParams) (*http.Request, error) {
 	var err error
@@ -3486,6 +3626,32 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/tasks/{id}/cancel (the `CancelTask` operationId).
 	CancelTaskWithResponse(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*CancelTaskResponse, error)
+
+	// RescheduleTaskWithBodyWithResponse Give a waiting task another time
+	//
+	// Moves the start of a task that is scheduled, queued or retrying, earlier or later, as its next generation. The
+	// attempts that count so far still do; `max_age` counts from the new start. A time that has passed is now.
+	//
+	// 409 `conflict` while the task runs and when it has ended; 409 `payload_not_kept` when its payload was too large
+	// to keep. 503 `outcome_unknown`: the task may have its new time or not; a repeat is safe.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/tasks/{id}/reschedule (the `RescheduleTask` operationId).
+	RescheduleTaskWithBodyWithResponse(ctx context.Context, id TaskId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RescheduleTaskResponse, error)
+
+	// RescheduleTaskWithResponse Give a waiting task another time
+	//
+	// Moves the start of a task that is scheduled, queued or retrying, earlier or later, as its next generation. The
+	// attempts that count so far still do; `max_age` counts from the new start. A time that has passed is now.
+	//
+	// 409 `conflict` while the task runs and when it has ended; 409 `payload_not_kept` when its payload was too large
+	// to keep. 503 `outcome_unknown`: the task may have its new time or not; a repeat is safe.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/tasks/{id}/reschedule (the `RescheduleTask` operationId).
+	RescheduleTaskWithResponse(ctx context.Context, id TaskId, body RescheduleTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*RescheduleTaskResponse, error)
 
 	// GetTaskResultWithResponse Get the handler's answer itself
 	//
@@ -6283,6 +6449,226 @@ func (r CancelTaskResponse) ContentType() string {
 	return ""
 }
 
+// RescheduleTaskResponse200Headers the declared response headers of an HTTP 200 response for RescheduleTask
+type RescheduleTaskResponse200Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse400Headers the declared response headers of an HTTP 400 response for RescheduleTask
+type RescheduleTaskResponse400Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse401Headers the declared response headers of an HTTP 401 response for RescheduleTask
+type RescheduleTaskResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// RescheduleTaskResponse403Headers the declared response headers of an HTTP 403 response for RescheduleTask
+type RescheduleTaskResponse403Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse404Headers the declared response headers of an HTTP 404 response for RescheduleTask
+type RescheduleTaskResponse404Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse406Headers the declared response headers of an HTTP 406 response for RescheduleTask
+type RescheduleTaskResponse406Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse408Headers the declared response headers of an HTTP 408 response for RescheduleTask
+type RescheduleTaskResponse408Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse409Headers the declared response headers of an HTTP 409 response for RescheduleTask
+type RescheduleTaskResponse409Headers struct {
+	RetryAfter *int
+	XRequestId string
+}
+
+// RescheduleTaskResponse413Headers the declared response headers of an HTTP 413 response for RescheduleTask
+type RescheduleTaskResponse413Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse415Headers the declared response headers of an HTTP 415 response for RescheduleTask
+type RescheduleTaskResponse415Headers struct {
+	Accept     string
+	XRequestId string
+}
+
+// RescheduleTaskResponse422Headers the declared response headers of an HTTP 422 response for RescheduleTask
+type RescheduleTaskResponse422Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse500Headers the declared response headers of an HTTP 500 response for RescheduleTask
+type RescheduleTaskResponse500Headers struct {
+	XRequestId string
+}
+
+// RescheduleTaskResponse503Headers the declared response headers of an HTTP 503 response for RescheduleTask
+type RescheduleTaskResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+type RescheduleTaskResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TaskChanged
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON406 the response for an HTTP 406 `application/problem+json` response
+	ApplicationproblemJSON406 *NotAcceptable
+	// ApplicationproblemJSON408 the response for an HTTP 408 `application/problem+json` response
+	ApplicationproblemJSON408 *RequestTimeout
+	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationproblemJSON409 *Conflict
+	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationproblemJSON413 *PayloadTooLarge
+	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationproblemJSON415 *UnsupportedMediaType
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Invalid
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *InternalError
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RescheduleTaskResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *RescheduleTaskResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *RescheduleTaskResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *RescheduleTaskResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *RescheduleTaskResponse404Headers
+	// Headers406 the parsed response headers for an HTTP 406 response
+	Headers406 *RescheduleTaskResponse406Headers
+	// Headers408 the parsed response headers for an HTTP 408 response
+	Headers408 *RescheduleTaskResponse408Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *RescheduleTaskResponse409Headers
+	// Headers413 the parsed response headers for an HTTP 413 response
+	Headers413 *RescheduleTaskResponse413Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *RescheduleTaskResponse415Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *RescheduleTaskResponse422Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *RescheduleTaskResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *RescheduleTaskResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RescheduleTaskResponse) GetJSON200() *TaskChanged {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON404() *NotFound {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON406 returns the response for an HTTP 406 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON406() *NotAcceptable {
+	return r.ApplicationproblemJSON406
+}
+
+// GetApplicationproblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON408() *RequestTimeout {
+	return r.ApplicationproblemJSON408
+}
+
+// GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON409() *Conflict {
+	return r.ApplicationproblemJSON409
+}
+
+// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON413() *PayloadTooLarge {
+	return r.ApplicationproblemJSON413
+}
+
+// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationproblemJSON415
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON422() *Invalid {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON500() *InternalError {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RescheduleTaskResponse) GetApplicationproblemJSON503() *Unavailable {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RescheduleTaskResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RescheduleTaskResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RescheduleTaskResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RescheduleTaskResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetTaskResultResponse200Headers the declared response headers of an HTTP 200 response for GetTaskResult
 type GetTaskResultResponse200Headers struct {
 	PreferenceApplied *string
@@ -6978,6 +7364,44 @@ func (c *ClientWithResponses) CancelTaskWithResponse(ctx context.Context, id Tas
 		return nil, err
 	}
 	return ParseCancelTaskResponse(rsp)
+}
+
+// RescheduleTaskWithBodyWithResponse Give a waiting task another time
+//
+// Moves the start of a task that is scheduled, queued or retrying, earlier or later, as its next generation. The
+// attempts that count so far still do; `max_age` counts from the new start. A time that has passed is now.
+//
+// 409 `conflict` while the task runs and when it has ended; 409 `payload_not_kept` when its payload was too large
+// to keep. 503 `outcome_unknown`: the task may have its new time or not; a repeat is safe.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/tasks/{id}/reschedule (the `RescheduleTask` operationId).
+func (c *ClientWithResponses) RescheduleTaskWithBodyWithResponse(ctx context.Context, id TaskId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RescheduleTaskResponse, error) {
+	rsp, err := c.RescheduleTaskWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRescheduleTaskResponse(rsp)
+}
+
+// RescheduleTaskWithResponse Give a waiting task another time
+//
+// Moves the start of a task that is scheduled, queued or retrying, earlier or later, as its next generation. The
+// attempts that count so far still do; `max_age` counts from the new start. A time that has passed is now.
+//
+// 409 `conflict` while the task runs and when it has ended; 409 `payload_not_kept` when its payload was too large
+// to keep. 503 `outcome_unknown`: the task may have its new time or not; a repeat is safe.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/tasks/{id}/reschedule (the `RescheduleTask` operationId).
+func (c *ClientWithResponses) RescheduleTaskWithResponse(ctx context.Context, id TaskId, body RescheduleTaskJSONRequestBody, reqEditors ...RequestEditorFn) (*RescheduleTaskResponse, error) {
+	rsp, err := c.RescheduleTask(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRescheduleTaskResponse(rsp)
 }
 
 // GetTaskResultWithResponse Get the handler's answer itself
@@ -10337,6 +10761,277 @@ func ParseCancelTaskResponse(rsp *http.Response) (*CancelTaskResponse, error) {
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers CancelTaskResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRescheduleTaskResponse parses an HTTP response from a RescheduleTaskWithResponse call
+func ParseRescheduleTaskResponse(rsp *http.Response) (*RescheduleTaskResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RescheduleTaskResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TaskChanged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest NotAcceptable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest RequestTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest PayloadTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RescheduleTaskResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers RescheduleTaskResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers RescheduleTaskResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers RescheduleTaskResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers RescheduleTaskResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 406:
+		var headers RescheduleTaskResponse406Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers406 = &headers
+	case rsp.StatusCode == 408:
+		var headers RescheduleTaskResponse408Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers408 = &headers
+	case rsp.StatusCode == 409:
+		var headers RescheduleTaskResponse409Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 413:
+		var headers RescheduleTaskResponse413Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers413 = &headers
+	case rsp.StatusCode == 415:
+		var headers RescheduleTaskResponse415Headers
+		if values := rsp.Header.Values("Accept"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Accept", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Accept = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers415 = &headers
+	case rsp.StatusCode == 422:
+		var headers RescheduleTaskResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 500:
+		var headers RescheduleTaskResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers RescheduleTaskResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {

@@ -23,6 +23,8 @@ type Engine interface {
 	Find(ctx context.Context, project string, id task.ID) (*task.Snapshot, error)
 	Cancel(ctx context.Context, project string, id task.ID) (*task.Snapshot, error)
 	Retry(ctx context.Context, project string, id task.ID) (*task.Snapshot, error)
+	// Reschedule says task.CodeInvalid when the task expires before at.
+	Reschedule(ctx context.Context, project string, id task.ID, at time.Time) (*task.Snapshot, error)
 	CancelEndpoint(ctx context.Context, project, endpoint string) (int, error)
 }
 

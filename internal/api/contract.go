@@ -44,6 +44,7 @@ var scopes = map[string]auth.Scope{
 	"submitRawTask":    auth.ScopeTasksWrite,
 	"cancelTask":       auth.ScopeTasksWrite,
 	"retryTask":        auth.ScopeTasksWrite,
+	"rescheduleTask":   auth.ScopeTasksWrite,
 	"listTasks":        auth.ScopeTasksRead,
 	"getTask":          auth.ScopeTasksRead,
 	"getTaskResult":    auth.ScopeTasksRead,

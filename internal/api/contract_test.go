@@ -106,7 +106,7 @@ func TestContractIsClosedAndDescribed(t *testing.T) {
 			}
 		}
 	})
-	for _, name := range []string{"TaskSubmission", "EndpointConfig", "EndpointPatch", "Retry", "RetryPatch", "ResultPolicy", "ResultPolicyPatch", "SecretRotation"} {
+	for _, name := range []string{"TaskSubmission", "Reschedule", "EndpointConfig", "EndpointPatch", "Retry", "RetryPatch", "ResultPolicy", "ResultPolicyPatch", "SecretRotation"} {
 		schema := doc.Components.Schemas[name].Value
 		if has := schema.AdditionalProperties.Has; has == nil || *has {
 			t.Errorf("%s takes unknown fields", name)

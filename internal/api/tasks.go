@@ -175,6 +175,35 @@ func (s *Server) change(
 	return s.json(c, status, s.viewTask(snap, nil))
 }
 
+// RescheduleTask gives a waiting task another time.
+func (s *Server) RescheduleTask(c echo.Context, id gen.TaskId) error {
+	own := callOf(c)
+	var in gen.Reschedule
+	if _, _, err := s.readJSON(c, &in, ""); err != nil {
+		return err
+	}
+	r := reader{prefix: "/", note: own.faults.inBody, opt: &s.opt}
+	at := r.moment(s.opt.Now(), "delay", in.Delay, "run_at", in.RunAt)
+	if in.Delay == nil && in.RunAt == nil {
+		r.fault("delay", "is required, unless run_at is given")
+	}
+	if err := own.faults.err(); err != nil {
+		return err
+	}
+	return s.change(c, id, http.StatusOK, func(ctx context.Context, project string, id task.ID) (*task.Snapshot, error) {
+		snap, err := s.Engine.Reschedule(ctx, project, id, at)
+		if e := (*task.Error)(nil); errors.As(err, &e) && e.Code == task.CodeInvalid {
+			given := "delay"
+			if in.RunAt != nil {
+				given = "run_at"
+			}
+			r.fault(given, e.Detail)
+			return nil, own.faults.err()
+		}
+		return snap, err
+	})
+}
+
 const defaultLimit = 50
 
 // ListTasks lists a page of tasks.

@@ -55,8 +55,8 @@ func TestGetTaskOfAnotherProject(t *testing.T) {
 	for _, target := range []string{path, path + "?wait=50s", path + "/result", path + "/attempts"} {
 		c.send(t, "GET", target, "").want(t, 404, "not_found")
 	}
-	for _, target := range []string{path + "/cancel", path + "/retry"} {
-		c.send(t, "POST", target, "").want(t, 404, "not_found")
+	for _, target := range []string{path + "/cancel", path + "/retry", path + "/reschedule"} {
+		c.send(t, "POST", target, `{"delay":"1h"}`).want(t, 404, "not_found")
 	}
 	if slices.Contains(w.log, "wait") {
 		t.Error("a stranger's task was waited for")
@@ -200,6 +200,35 @@ func TestCancelAndRetry(t *testing.T) {
 	}
 	w.fail["retry"] = task.Errorf(task.CodePayloadNotKept, "too large")
 	c.send(t, "POST", path+"/retry", "").want(t, 409, "payload_not_kept")
+}
+
+func TestReschedule(t *testing.T) {
+	w := newWorld()
+	c := newClient(t, w.server(t))
+	stored := w.put(task.Retrying, nil)
+	stored.ExpiresAt = time.Now().Add(24 * time.Hour)
+	path := "/v1/tasks/" + string(stored.ID) + "/reschedule"
+	a := c.send(t, "POST", path, `{"delay":"2h"}`)
+	a.wantStatus(t, 200)
+	if a.task.State != "scheduled" || a.task.Generation != 2 || string(*a.task.Reason) != "rescheduled" ||
+		a.task.NextAttemptAt == nil || time.Until(*a.task.NextAttemptAt) < time.Hour {
+		t.Errorf("got %s", a.Body)
+	}
+	a = c.send(t, "POST", path, `{"run_at":"2020-01-01T00:00:00Z"}`)
+	a.wantStatus(t, 200)
+	if a.task.State != "queued" || a.task.Generation != 3 {
+		t.Errorf("got %s", a.Body)
+	}
+	for body, pointers := range map[string][]string{
+		`{"delay":"25h"}`: {"/delay"},
+		`{"run_at":"` + time.Now().Add(25*time.Hour).Format(time.RFC3339) + `"}`: {"/run_at"},
+	} {
+		c.send(t, "POST", path, body).want(t, 422, "invalid", pointers...)
+	}
+	path = "/v1/tasks/" + string(w.put(task.Running, nil).ID) + "/reschedule"
+	c.send(t, "POST", path, `{"delay":"1h"}`).want(t, 409, "conflict")
+	w.fail["reschedule"] = task.Wrap(task.CodeOutcomeUnknown, errDown, "repeat")
+	c.send(t, "POST", path, `{"delay":"1h"}`).want(t, 503, "outcome_unknown")
 }
 
 func TestListTasks(t *testing.T) {

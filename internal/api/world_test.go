@@ -186,6 +186,18 @@ func (w *world) Retry(_ context.Context, project string, id task.ID) (*task.Snap
 	return w.change(project, id, func(r task.Record) (task.Record, bool) { return r.Restarted(time.Now()) })
 }
 
+func (w *world) Reschedule(_ context.Context, project string, id task.ID, at time.Time) (*task.Snapshot, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.enter("reschedule"); err != nil {
+		return nil, err
+	}
+	if t := w.tasks[id]; t != nil && t.ExpiredAt(at) {
+		return nil, task.Errorf(task.CodeInvalid, "must be before the task's expires_at")
+	}
+	return w.change(project, id, func(r task.Record) (task.Record, bool) { return r.Rescheduled(at, time.Now()) })
+}
+
 func (w *world) CancelEndpoint(_ context.Context, _, endpoint string) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -60,8 +60,13 @@ type beginning struct {
 }
 
 // fast tries the normal case in one round trip: the record is as the message
-// promises.
+// promises. The first message of a later generation promises too little: two
+// that were to move the same task, to different times, carry the same version,
+// and only the record says which of them was granted.
 func (b *beginning) fast(ctx context.Context, now time.Time) (Start, error) {
+	if b.m.Gen > 1 && b.m.Seq == 1 {
+		return b.slow(ctx, nil, true)
+	}
 	expected := b.m.Expected()
 	v := task.Meet(task.Meeting{Message: b.m, Redelivered: b.redelivered, Record: &expected, Now: now})
 	if v.Do != task.ActBegin {

@@ -25,42 +25,65 @@ func (e *Engine) Find(ctx context.Context, project string, id task.ID) (*task.Sn
 	return s, nil
 }
 
+// Condition looks at a task as it is when it is about to be changed; false
+// leaves it as it is. The change happens to exactly the version that was
+// looked at.
+type Condition func(*task.Snapshot) bool
+
+func errUnmatched() error {
+	return task.Errorf(task.CodeConflict, "the task is not as it was asked for")
+}
+
 // Cancel ends a task that has not ended. Cancelling a cancelled task changes
 // nothing; one that ended otherwise is task.CodeConflict. A running attempt
 // is told to stop; its outcome no longer counts.
 func (e *Engine) Cancel(ctx context.Context, project string, id task.ID) (*task.Snapshot, error) {
+	return e.CancelIf(ctx, project, id, func(*task.Snapshot) bool { return true })
+}
+
+// CancelIf is Cancel under a condition; task.CodeConflict when it does not
+// hold.
+func (e *Engine) CancelIf(ctx context.Context, project string, id task.ID, holds Condition) (*task.Snapshot, error) {
 	for range maxRaces {
 		s, err := e.Find(ctx, project, id)
 		if err != nil {
 			return nil, err
 		}
+		if !holds(s) {
+			return nil, errUnmatched()
+		}
 		if s.State == task.Cancelled {
 			return s, nil
 		}
-		next, ok := s.Ended(task.Cancelled, task.ReasonCancelled, e.now())
-		if !ok {
-			return nil, task.Errorf(task.CodeConflict, "the task has ended already: it %s", past(s.State))
+		done, err := e.cancel(ctx, s)
+		if err != nil || done {
+			return s, err
 		}
-		c := task.Change{Expect: s.Version, Next: next, Spec: &s.Spec}
-		if s.State == task.Running {
-			a := openAttempt(&s.Record, task.ReasonCancelled)
-			a.Took = task.Duration(next.EndedAt.Sub(s.StartedAt))
-			c.Attempts = []task.Attempt{a}
-		}
-		reply, err := e.swap(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		if !reply.OK {
-			continue
-		}
-		if s.State == task.Running {
-			e.hintCancel(ctx, id)
-		}
-		s.Record = next
-		return s, nil
 	}
 	return nil, task.Errorf(task.CodeUnavailable, "the task changes too fast; repeat")
+}
+
+// cancel ends s; done is false when it has changed meanwhile.
+func (e *Engine) cancel(ctx context.Context, s *task.Snapshot) (done bool, err error) {
+	next, ok := s.Ended(task.Cancelled, task.ReasonCancelled, e.now())
+	if !ok {
+		return false, task.Errorf(task.CodeConflict, "the task has ended already: it %s", past(s.State))
+	}
+	c := task.Change{Expect: s.Version, Next: next, Spec: &s.Spec}
+	if s.State == task.Running {
+		a := openAttempt(&s.Record, task.ReasonCancelled)
+		a.Took = task.Duration(next.EndedAt.Sub(s.StartedAt))
+		c.Attempts = []task.Attempt{a}
+	}
+	reply, err := e.swap(ctx, c)
+	if err != nil || !reply.OK {
+		return false, err
+	}
+	if s.State == task.Running {
+		e.hintCancel(ctx, s.ID)
+	}
+	s.Record = next
+	return true, nil
 }
 
 // hintCancel is best effort: a running attempt that misses it runs to its
@@ -85,9 +108,17 @@ func past(s task.State) string {
 // Retry replays a task that has ended, or runs a waiting one now, as its next
 // generation. Errors: task.CodeConflict while it runs, CodePayloadNotKept.
 func (e *Engine) Retry(ctx context.Context, project string, id task.ID) (*task.Snapshot, error) {
+	return e.RetryIf(ctx, project, id, func(*task.Snapshot) bool { return true })
+}
+
+// RetryIf is Retry under a condition; task.CodeConflict when it does not hold.
+func (e *Engine) RetryIf(ctx context.Context, project string, id task.ID, holds Condition) (*task.Snapshot, error) {
 	s, err := e.Find(ctx, project, id)
 	if err != nil {
 		return nil, err
+	}
+	if !holds(s) {
+		return nil, errUnmatched()
 	}
 	next, ok := s.Restarted(e.now())
 	if !ok {
@@ -96,15 +127,11 @@ func (e *Engine) Retry(ctx context.Context, project string, id task.ID) (*task.S
 	if s.ExpiredAt(e.now()) {
 		return nil, task.Errorf(task.CodeConflict, "the task expired at %s: it cannot run again", s.ExpiresAt.Format(time.RFC3339))
 	}
-	payload, kept, err := e.payload(ctx, id)
+	env, err := e.envelope(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	if !kept {
-		return nil, task.Errorf(task.CodePayloadNotKept,
-			"the task's payload was too large to keep (%d bytes): submit it again", s.PayloadSize)
-	}
-	if err := e.publishRestart(ctx, next.Next(task.Envelope{Spec: s.Spec, Payload: payload})); err != nil {
+	if err := e.publishRestart(ctx, next.Next(env)); err != nil {
 		return nil, err
 	}
 	reply, err := e.swap(ctx, task.Change{Expect: s.Version, Next: next, Spec: &s.Spec, ClearResult: true})
@@ -121,12 +148,30 @@ func (e *Engine) Retry(ctx context.Context, project string, id task.ID) (*task.S
 
 // lostRetry answers a retry that met a concurrent change. If that was a retry
 // too, or the new generation's attempt itself, the wish is granted; otherwise
-// the message already published is recognised as lost by its version.
+// the message already published is recognised as lost by its version, and
+// after a reschedule it waits for the time of that.
 func (e *Engine) lostRetry(present *task.Snapshot, next task.Record) (*task.Snapshot, error) {
-	if present != nil && present.Gen >= next.Gen {
+	if present != nil && present.Gen >= next.Gen && present.State != task.Scheduled {
 		return present, nil
 	}
-	return nil, task.Errorf(task.CodeConflict, "the task changed at the same moment; look at it and repeat if needed")
+	return nil, errChanged()
+}
+
+func errChanged() error {
+	return task.Errorf(task.CodeConflict, "the task changed at the same moment; look at it and repeat if needed")
+}
+
+// envelope is what a new message of the task carries.
+func (e *Engine) envelope(ctx context.Context, s *task.Snapshot) (task.Envelope, error) {
+	payload, kept, err := e.payload(ctx, s.ID)
+	if err != nil {
+		return task.Envelope{}, err
+	}
+	if !kept {
+		return task.Envelope{}, task.Errorf(task.CodePayloadNotKept,
+			"the task's payload was too large to keep (%d bytes): submit it again", s.PayloadSize)
+	}
+	return task.Envelope{Spec: s.Spec, Payload: payload}, nil
 }
 
 func (e *Engine) payload(ctx context.Context, id task.ID) ([]byte, bool, error) {
@@ -144,69 +189,7 @@ func (e *Engine) publishRestart(ctx context.Context, m task.Message) error {
 	if code != task.CodeNotAccepted {
 		code = task.CodeOutcomeUnknown
 	}
-	out := task.Wrap(code, err, "the broker did not confirm the retry")
+	out := task.Wrap(code, err, "the broker did not confirm the change; look at the task and repeat if needed")
 	out.TaskID = m.ID
 	return out
-}
-
-// EndOrphan ends a task whose endpoint was deleted by its owner. It is called
-// with a message that found no queue.
-func (e *Engine) EndOrphan(ctx context.Context, m *task.Message) error {
-	for range maxRaces {
-		s, err := e.store.Get(ctx, m.ID)
-		if err != nil {
-			return err
-		}
-		base, expect := m.Expected(), int64(0)
-		if s != nil {
-			if s.Gen > m.Gen || s.Gen == m.Gen && s.Seq > m.Seq {
-				return nil
-			}
-			base, expect = s.Record, s.Version
-		}
-		next, ok := base.Ended(task.Failed, task.ReasonEndpointDeleted, e.now())
-		if !ok {
-			return nil
-		}
-		reply, err := e.swap(ctx, task.Change{
-			Expect: expect, Next: next, Spec: &m.Spec, Payload: nonNil(m.Payload),
-		})
-		if err != nil || reply.OK {
-			return err
-		}
-	}
-	return task.Errorf(task.CodeUnavailable, "the record changed too often")
-}
-
-// cancelPage is how many tasks one step of CancelEndpoint reads.
-const cancelPage = 500
-
-// CancelEndpoint cancels every task of an endpoint that has not ended and
-// returns how many it cancelled.
-func (e *Engine) CancelEndpoint(ctx context.Context, project, endpoint string) (int, error) {
-	n := 0
-	q := task.Query{
-		Project: project, Endpoint: endpoint, Limit: cancelPage, Now: e.now(),
-		States: []task.State{task.Scheduled, task.Queued, task.Running, task.Retrying, task.Awaiting},
-	}
-	for {
-		page, err := e.store.List(ctx, q)
-		if err != nil {
-			return n, err
-		}
-		for i := range page.Items {
-			_, err := e.Cancel(ctx, project, page.Items[i].ID)
-			switch task.CodeOf(err) {
-			case "":
-				n++
-			case task.CodeConflict, task.CodeNotFound: // ended by itself
-			default:
-				return n, err
-			}
-		}
-		if page.Next == "" {
-			return n, nil
-		}
-		q.Cursor = page.Next
-	}
 }

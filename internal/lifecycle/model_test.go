@@ -64,7 +64,7 @@ var policy = task.Policy{
 
 func (m *model) run() {
 	for range steps {
-		m.act(rapid.IntRange(0, 19).Draw(m.t, "act"))
+		m.act(rapid.IntRange(0, 20).Draw(m.t, "act"))
 		m.reap()
 	}
 }
@@ -89,6 +89,8 @@ func (m *model) act(kind int) {
 		m.beatLiving()
 	case kind == 18:
 		m.weather()
+	case kind == 19:
+		m.reschedule()
 	default:
 		m.unpark()
 	}
@@ -258,6 +260,10 @@ func (w *world) request(a *actor, run *lifecycle.Running) {
 	if len(w.ledger[id]) > 0 && n.attempt == 1 && !n.suspect && !(w.blind && w.touched[id]) {
 		w.faultf("%s: duplicate not announced: %v then %v", id, w.ledger[id], n)
 	}
+	// What the store forgot, and what ran without it, nobody can hold back.
+	if p := w.promised[id]; !w.blind && (run.Record.Gen < p.gen || run.Record.Gen == p.gen && w.now.Before(p.at)) {
+		w.faultf("%s: generation %d runs at %s, but %d was promised for %s", id, run.Record.Gen, w.now, p.gen, p.at)
+	}
 	w.ledger[id] = append(w.ledger[id], n)
 	w.sayf("%s calls the handler for %s: %+v", a.name, id[24:], n)
 	a.pause()
@@ -284,6 +290,21 @@ func (m *model) retry() {
 	m.w.touched[id] = true
 	m.spawn("replayer", func(_ *actor, e *lifecycle.Engine) {
 		_, _ = e.Retry(context.Background(), "default", id)
+	})
+}
+
+func (m *model) reschedule() {
+	if len(m.ids) == 0 {
+		return
+	}
+	id := pick(m, m.ids, "reschedule")
+	m.w.touched[id] = true
+	at := m.w.now.Add(time.Duration(rapid.IntRange(-10, 100).Draw(m.t, "to")) * time.Second)
+	m.spawn("rescheduler", func(_ *actor, e *lifecycle.Engine) {
+		s, err := e.Reschedule(context.Background(), "default", id, at)
+		if err == nil && s.Gen > m.w.promised[id].gen {
+			m.w.promised[id] = promise{gen: s.Gen, at: at}
+		}
 	})
 }
 

@@ -38,7 +38,15 @@ type world struct {
 	finals   map[string]task.State
 	accepted map[task.ID]bool
 	ended    map[task.ID]bool // seen final once
-	touched  map[task.ID]bool // cancelled or run now: see blind
+	touched  map[task.ID]bool // cancelled, run now or rescheduled: see blind
+	promised map[task.ID]promise
+}
+
+// promise is a reschedule that was granted: nothing of an earlier generation
+// begins any more, and nothing of this one before its time.
+type promise struct {
+	gen int
+	at  time.Time
 }
 
 type row struct {
@@ -95,6 +103,7 @@ func newWorld() *world {
 		rows: map[task.ID]*row{}, keys: map[string]task.ID{}, beats: map[string]time.Time{},
 		ledger: map[task.ID][]call{}, finals: map[string]task.State{},
 		accepted: map[task.ID]bool{}, ended: map[task.ID]bool{}, touched: map[task.ID]bool{},
+		promised: map[task.ID]promise{},
 	}
 }
 

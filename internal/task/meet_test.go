@@ -90,6 +90,16 @@ func TestMeet(t *testing.T) {
 			task.Verdict{Do: task.ActLost},
 		},
 		{
+			"the copy of a reschedule that lost to one with a later time", msg(2, 1),
+			with(rec(2, 1, task.Scheduled), func(r *task.Record) { r.ETA = ahead }), false, false,
+			task.Verdict{Do: task.ActLater, At: ahead},
+		},
+		{
+			"a reschedule that died before its record", msg(2, 1),
+			with(rec(1, 1, task.Scheduled), func(r *task.Record) { r.Version, r.ETA = 6<<3+6, ahead }), false, false, begin,
+		},
+		{"the message before a reschedule", msg(1, 1), rec(2, 1, task.Scheduled), false, false, drop},
+		{
 			"awaiting, deadline extended", msg(1, 1), with(rec(1, 1, task.Awaiting), func(r *task.Record) { r.ETA = ahead }),
 			false, false,
 			task.Verdict{Do: task.ActLater, At: ahead},
@@ -286,6 +296,9 @@ func TestTransitionsStayOnTheChart(t *testing.T) {
 		} else if s != task.Running && s != task.Awaiting {
 			t.Errorf("%s cannot be restarted", s)
 		}
+		if next, ok := r.Rescheduled(t0, t0); ok != s.Waiting() || ok && next.State != task.Queued {
+			t.Errorf("%s rescheduled: %v, %+v", s, ok, next)
+		}
 	}
 	for e := range chart {
 		if !seen[e] {
@@ -303,17 +316,41 @@ func TestCompetingChangesNeverShareAVersion(t *testing.T) {
 		r := task.Record{Version: 8, Gen: 1, Seq: 1, State: s}
 		ended, _ := r.Ended(task.Cancelled, task.ReasonCancelled, t0)
 		restarted, _ := r.Restarted(t0)
+		rescheduled, _ := r.Rescheduled(t0, t0)
 		seen := map[int64]bool{}
 		for _, v := range []int64{
 			r.Started(&m, task.Lease{}, false, false, t0).Version, r.Settled(task.Decision{State: task.Retrying}, t0).Version,
 			r.Settled(task.Decision{State: task.Succeeded}, t0).Version,
-			ended.Version, restarted.Version, r.Outliving(t0).Version,
+			ended.Version, restarted.Version, rescheduled.Version, r.Outliving(t0).Version,
 		} {
 			if v != r.Version && seen[v] {
 				t.Errorf("%s: two changes lead to version %d", s, v)
 			}
 			seen[v] = true
 		}
+	}
+}
+
+func TestRescheduledKeepsWhatCounts(t *testing.T) {
+	t.Parallel()
+	m := task.First(task.Envelope{Spec: spec()}, 1)
+	r := task.NewRecord(new(spec())).Started(&m, task.Lease{}, false, false, t0)
+	r = r.Settled(task.Decision{State: task.Retrying, At: t0.Add(time.Minute), Used: 2}, t0)
+	later := t0.Add(time.Hour)
+	got, ok := r.Rescheduled(later, t0)
+	if !ok || got.State != task.Scheduled || got.Gen != 2 || got.Seq != 1 || got.Used != 2 || got.Starts != 1 ||
+		!got.ETA.Equal(later) || !got.Born.Equal(later) || !got.LastETA.Equal(r.ETA) || got.Reason != task.ReasonRescheduled {
+		t.Errorf("%+v", got)
+	}
+	next := got.Next(task.Envelope{Spec: spec()})
+	if next.Used != 2 || next.Gen != 2 || !next.ETA.Equal(later) {
+		t.Errorf("its message: %+v", next)
+	}
+	if restarted, _ := r.Restarted(t0); restarted.Used != 0 {
+		t.Errorf("a replay counts anew: %+v", restarted)
+	}
+	if past, _ := r.Rescheduled(t0.Add(-time.Hour), t0); past.State != task.Queued || !past.ETA.Equal(t0) {
+		t.Errorf("a time that has passed is now: %+v", past)
 	}
 }
 
@@ -367,6 +404,9 @@ func TestKeepUntil(t *testing.T) {
 			s.State, s.Gen, s.ETA, s.LastETA = task.Succeeded, 2, t0, t0.Add(30*day)
 		}, t0.Add(120 * day)},
 		{"waiting", func(s *task.Snapshot) { s.State = task.Scheduled }, t0.Add(130 * day)},
+		{"a copy that lost may come in a month", func(s *task.Snapshot) {
+			s.State, s.ETA, s.LastETA = task.Succeeded, t0, t0.Add(30*day)
+		}, t0.Add(120 * day)},
 	}
 	for _, r := range rows {
 		s := base

@@ -79,6 +79,7 @@ const (
 	byEnd
 	byRestart
 	byNote
+	byReschedule
 )
 
 const howBits = 3
@@ -220,21 +221,41 @@ func (r Record) Restarted(now time.Time) (Record, bool) {
 	if r.State.Final() {
 		why = ReasonReplayed
 	}
+	r = r.renewed(byRestart, now, now)
+	r.State, r.Reason, r.Used = Queued, why, 0
+	return r, true
+}
+
+// Rescheduled begins the next generation of a task that waits, due at at, or
+// now when that has passed. The attempts that count so far still do: only the
+// time is another one.
+func (r Record) Rescheduled(at, now time.Time) (Record, bool) {
+	if !r.State.Waiting() {
+		return r, false
+	}
+	r = r.renewed(byReschedule, later(at, now), now)
+	r.State, r.Reason = Queued, ReasonRescheduled
+	if at.After(now) {
+		r.State = Scheduled
+	}
+	return r, true
+}
+
+// renewed is the next generation's record but for its state.
+func (r Record) renewed(h how, due, now time.Time) Record {
 	if r.Starts == 0 && !now.Before(r.ETA) {
 		// Its message is out: an attempt that the store never heard of may
 		// be under way. Later attempts are announced by their number.
 		r.Suspect = true
 	}
-	r.Version = nextVersion(r.Version, byRestart)
+	r.Version = nextVersion(r.Version, h)
 	r.Gen++
-	r.Seq = 1
-	r.Used, r.Suspects = 0, 0
-	r.State, r.Reason = Queued, why
+	r.Seq, r.Suspects = 1, 0
 	r.Lease = Lease{}
 	r.LastETA = later(r.LastETA, r.ETA)
-	r.ETA, r.Born = now, now
+	r.ETA, r.Born = due, due
 	r.ChangedAt, r.EndedAt = now, time.Time{}
-	return r, true
+	return r
 }
 
 // Outliving notes that a message of r may still arrive at eta, so that the
@@ -264,9 +285,10 @@ func (s *Snapshot) KeepUntil() time.Time {
 
 // outstanding reports whether a message may still arrive at a final record:
 // always when something other than the message's own attempt ended the task,
-// or when an earlier generation left copies behind.
+// or when copies were left behind, by an earlier generation or by a change
+// that lost.
 func (s *Snapshot) outstanding() bool {
-	return s.State == Cancelled || s.State == Expired || s.Gen > 1
+	return s.State == Cancelled || s.State == Expired || s.Gen > 1 || !s.LastETA.IsZero()
 }
 
 func later(a, b time.Time) time.Time {

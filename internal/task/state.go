@@ -125,6 +125,7 @@ const (
 	ReasonShutdown          Reason = "shutdown" // an attempt given up because its dispatcher stopped
 	ReasonReplayed          Reason = "replayed"
 	ReasonRunNow            Reason = "run_now"
+	ReasonRescheduled       Reason = "rescheduled"
 	ReasonCompletionTimeout Reason = "completion_timeout"
 	ReasonInternal          Reason = "internal" // a fault of ours, e.g. a secret that cannot be opened
 )
@@ -135,7 +136,7 @@ func Reasons() []Reason {
 		ReasonHandler4xx, ReasonHandler5xx, ReasonThrottled, ReasonPermanentStatus, ReasonGone, ReasonRedirect,
 		ReasonRetryNever, ReasonResultTooLarge, ReasonTimeout, ReasonConnect, ReasonDNS, ReasonTLS, ReasonProtocol,
 		ReasonBlockedAddress, ReasonAttemptsExhausted, ReasonMaxAge, ReasonLostWorker, ReasonCancelled, ReasonExpired,
-		ReasonEndpointDeleted, ReasonShutdown, ReasonReplayed, ReasonRunNow,
+		ReasonEndpointDeleted, ReasonShutdown, ReasonReplayed, ReasonRunNow, ReasonRescheduled,
 		ReasonCompletionTimeout, ReasonInternal,
 	}
 }

@@ -171,6 +171,7 @@ const (
 	ReasonProtocolError     Reason = "protocol_error"
 	ReasonRedirect          Reason = "redirect"
 	ReasonReplayed          Reason = "replayed"
+	ReasonRescheduled       Reason = "rescheduled"
 	ReasonResultTooLarge    Reason = "result_too_large"
 	ReasonRetryNever        Reason = "retry_never"
 	ReasonRunNow            Reason = "run_now"
@@ -218,6 +219,8 @@ func (e Reason) Valid() bool {
 	case ReasonRedirect:
 		return true
 	case ReasonReplayed:
+		return true
+	case ReasonRescheduled:
 		return true
 	case ReasonResultTooLarge:
 		return true
@@ -373,6 +376,7 @@ type Attempt struct {
 	// - `endpoint_deleted`: its endpoint was deleted
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
 	// - `completion_timeout`: an awaited completion never came
 	// - `internal`: a fault of the server
 	Reason    *Reason   `json:"reason,omitempty"`
@@ -415,6 +419,7 @@ type Endpoint struct {
 	// - `endpoint_deleted`: its endpoint was deleted
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
 	// - `completion_timeout`: an awaited completion never came
 	// - `internal`: a fault of the server
 	DisabledReason *Reason           `json:"disabled_reason,omitempty"`
@@ -641,9 +646,21 @@ type ProblemCode string
 // - `endpoint_deleted`: its endpoint was deleted
 // - `shutdown`: an attempt was given up because its process stopped
 // - `replayed`, `run_now`: by a retry
+// - `rescheduled`: its start was moved
 // - `completion_timeout`: an awaited completion never came
 // - `internal`: a fault of the server
 type Reason string
+
+// Reschedule One of the two.
+type Reschedule struct {
+	// Delay Start not before this duration has passed from now; at most 365 days.
+	//
+	// Example: 2h
+	Delay *string `json:"delay,omitempty"`
+
+	// RunAt Start not before this time, at most 365 days ahead; before the task's `expires_at`.
+	RunAt *string `json:"run_at,omitempty"`
+}
 
 // ResultPolicy What is kept of a handler's answer.
 type ResultPolicy struct {
@@ -779,7 +796,7 @@ type Task struct {
 	// ExpiresAt Latest start, when one was given.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
-	// Generation Grows by one with every retry by a user.
+	// Generation Grows by one with every retry or reschedule by a user.
 	Generation int `json:"generation"`
 
 	// Id Names the task for ever; the handler sees it as `webhook-id`.
@@ -821,6 +838,7 @@ type Task struct {
 	// - `endpoint_deleted`: its endpoint was deleted
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
 	// - `completion_timeout`: an awaited completion never came
 	// - `internal`: a fault of the server
 	Reason *Reason `json:"reason,omitempty"`
@@ -828,7 +846,7 @@ type Task struct {
 	// Result The handler's answer in the attempt that succeeded. Not in lists.
 	Result *TaskResult `json:"result,omitempty"`
 
-	// RunAt Earliest start, when one was given.
+	// RunAt Earliest start as submitted, when one was given; after a reschedule, `next_attempt_at` tells.
 	RunAt *time.Time `json:"run_at,omitempty"`
 
 	// StartedAt Begin of the latest attempt.
@@ -1171,6 +1189,9 @@ type RotateSecretJSONRequestBody = SecretRotation
 // SubmitTaskJSONRequestBody defines body for SubmitTask for application/json ContentType.
 type SubmitTaskJSONRequestBody = TaskSubmission
 
+// RescheduleTaskJSONRequestBody defines body for RescheduleTask for application/json ContentType.
+type RescheduleTaskJSONRequestBody = Reschedule
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// GetLiveness Is the process alive?
@@ -1227,6 +1248,9 @@ type ServerInterface interface {
 	// CancelTask Cancel a task
 	// (POST /v1/tasks/{id}/cancel)
 	CancelTask(ctx echo.Context, id TaskId) error
+	// RescheduleTask Give a waiting task another time
+	// (POST /v1/tasks/{id}/reschedule)
+	RescheduleTask(ctx echo.Context, id TaskId) error
 	// GetTaskResult Get the handler's answer itself
 	// (GET /v1/tasks/{id}/result)
 	GetTaskResult(ctx echo.Context, id TaskId, params GetTaskResultParams) error
@@ -1793,6 +1817,22 @@ func (w *ServerInterfaceWrapper) CancelTask(ctx echo.Context) error {
 	return err
 }
 
+// RescheduleTask converts echo context to params.
+func (w *ServerInterfaceWrapper) RescheduleTask(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id TaskId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RescheduleTask(ctx, id)
+	return err
+}
+
 // GetTaskResult converts echo context to params.
 func (w *ServerInterfaceWrapper) GetTaskResult(ctx echo.Context) error {
 	var err error
@@ -1905,6 +1945,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/tasks/:id/attempts", wrapper.ListTaskAttempts, options.OperationMiddlewares["listTaskAttempts"]...)
 	router.POST(options.BaseURL+"/v1/tasks/:id/cancel", wrapper.CancelTask, options.OperationMiddlewares["cancelTask"]...)
 	router.POST(options.BaseURL+"/v1/tasks/:id/retry", wrapper.RetryTask, options.OperationMiddlewares["retryTask"]...)
+	router.POST(options.BaseURL+"/v1/tasks/:id/reschedule", wrapper.RescheduleTask, options.OperationMiddlewares["rescheduleTask"]...)
 	router.GET(options.BaseURL+"/v1/endpoints", wrapper.ListEndpoints, options.OperationMiddlewares["listEndpoints"]...)
 	router.DELETE(options.BaseURL+"/v1/endpoints/:name", wrapper.DeleteEndpoint, options.OperationMiddlewares["deleteEndpoint"]...)
 	router.GET(options.BaseURL+"/v1/endpoints/:name", wrapper.GetEndpoint, options.OperationMiddlewares["getEndpoint"]...)
