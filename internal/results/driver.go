@@ -20,6 +20,7 @@ type Row struct {
 	Head    []byte // task.Record
 	Spec    []byte // task.Spec
 	Result  []byte // task.Result; nil when none
+	Flag    int    // see Swap
 }
 
 // Index says where a row is listed. It is given whole with every write.
@@ -33,6 +34,8 @@ type Index struct {
 	Lane Lane
 	// Failed rows are listed as dead letters of their project.
 	Failed bool
+	// Hidden rows are in no list of their project.
+	Hidden bool
 	// ExpiresAt puts a live row into the index of Expiring; zero: not.
 	ExpiresAt time.Time
 }
@@ -71,7 +74,7 @@ type Create struct {
 	Payload []byte // kept beside the row; nil: not kept
 	Idem    *IdemKey
 	// AcceptBy is when the acceptance must have been noted (Accepted);
-	// after it the row may be abandoned by Abandon.
+	// after it the row may be abandoned by Abandon. Zero: it counts as noted.
 	AcceptBy time.Time
 	KeepTill time.Time
 }
@@ -109,6 +112,10 @@ type Swap struct {
 	// Attempts are upserted by number.
 	Attempts []NumberedAttempt
 	KeepTill time.Time
+	// Flag is kept beside the row when not 0, until Unflag names it; FlagAt
+	// is its place in Flagged. With 0 the row's flag stays as it is.
+	Flag   int
+	FlagAt time.Time
 	// Wake tells waiters of this row (Await) that it changed for good.
 	Wake bool
 }
@@ -202,6 +209,12 @@ type Driver interface { //nolint:interfacebloat // one store, one contract; who 
 	CountLanes(ctx context.Context, project string, ep task.EndpointID) (Lanes, error)
 	// Expiring returns up to limit ids of live rows whose ExpiresAt passed.
 	Expiring(ctx context.Context, now time.Time, limit int) ([]task.ID, error)
+	// Flagged returns up to limit ids of rows whose flag was set before the
+	// given time, those of the longest first.
+	Flagged(ctx context.Context, before time.Time, limit int) ([]task.ID, error)
+	// Unflag removes the row's flag and sets when it ends, if the flag is the
+	// given one; otherwise nothing changes. The version stays what it is.
+	Unflag(ctx context.Context, id task.ID, flag int, keepTill time.Time) error
 	// Forget removes what TTLs left behind (index entries of rows that are
 	// gone), a bounded step at a time.
 	Forget(ctx context.Context, project string, now time.Time) error

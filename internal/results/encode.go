@@ -18,7 +18,7 @@ func laneOf(s task.State) Lane { return Lane(max(0, slices.Index(lanes[:], s))) 
 func index(s *task.Spec, r *task.Record) Index {
 	ix := Index{
 		Project: s.Project, Endpoint: s.EndpointID(), Created: s.CreatedAt,
-		Lane: laneOf(r.State), Failed: r.State == task.Failed,
+		Lane: laneOf(r.State), Failed: r.State == task.Failed, Hidden: s.CallbackOf != "",
 	}
 	// A running attempt began in time: only what waits can expire.
 	if r.State.Waiting() {
@@ -57,11 +57,14 @@ func encodeChange(c task.Change) (Swap, error) {
 		return Swap{}, fmt.Errorf("encode record: %w", err)
 	}
 	snap := task.Snapshot{Spec: *c.Spec, Record: c.Next}
+	if c.Outbox {
+		snap.Outbox = c.Next.Gen
+	}
 	s := Swap{
 		ID: c.Spec.ID, Expect: c.Expect, Version: c.Next.Version, Head: head,
 		Index: index(c.Spec, &c.Next), ClearResult: c.ClearResult,
 		Payload: c.Payload, DropPayload: c.DropPayload,
-		KeepTill: snap.KeepUntil(), Wake: c.Next.State.Final(),
+		KeepTill: snap.KeepUntil(), Wake: c.Next.State.Final(), Flag: snap.Outbox, FlagAt: c.Next.EndedAt,
 	}
 	if c.Expect == 0 {
 		if s.Spec, err = task.EncodeSpec(c.Spec); err != nil {
@@ -96,5 +99,5 @@ func snapshot(r Row) (*task.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spec of task %s: %w", r.ID, err)
 	}
-	return &task.Snapshot{Spec: spec, Record: rec}, nil
+	return &task.Snapshot{Spec: spec, Record: rec, Outbox: r.Flag}, nil
 }

@@ -131,6 +131,9 @@ func (l *lister) take(rows []Row) error {
 
 func (l *lister) matches(s *task.Snapshot) bool {
 	q := l.q
+	if s.CallbackOf != "" && !q.Callbacks {
+		return false
+	}
 	if q.Endpoint != "" && s.Endpoint != q.Endpoint {
 		return false
 	}

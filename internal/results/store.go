@@ -93,6 +93,39 @@ func (s *Store) Get(ctx context.Context, id task.ID) (*task.Snapshot, error) {
 	return snap, fail(err)
 }
 
+// GetMany returns the tasks of ids that are there, in order.
+func (s *Store) GetMany(ctx context.Context, ids []task.ID) ([]task.Snapshot, error) {
+	rows, err := s.d.ReadMany(ctx, ids)
+	if err != nil {
+		return nil, fail(err)
+	}
+	out := make([]task.Snapshot, 0, len(rows))
+	for _, r := range rows {
+		snap, err := snapshot(r)
+		if err != nil {
+			return nil, fail(err)
+		}
+		if snap != nil {
+			out = append(out, *snap)
+		}
+	}
+	return out, nil
+}
+
+// Outbox returns up to limit tasks whose callback was due before the given
+// time and may not be published yet.
+func (s *Store) Outbox(ctx context.Context, before time.Time, limit int) ([]task.ID, error) {
+	ids, err := s.d.Flagged(ctx, before, limit)
+	return ids, fail(err)
+}
+
+// LeaveOutbox notes that the callback of t's generation is published.
+func (s *Store) LeaveOutbox(ctx context.Context, t *task.Snapshot) error {
+	done := *t
+	done.Outbox = 0
+	return fail(s.d.Unflag(ctx, t.ID, t.Gen, done.KeepUntil()))
+}
+
 // GetResult returns a task with its result; both may be nil.
 func (s *Store) GetResult(ctx context.Context, id task.ID) (*task.Snapshot, *task.Result, error) {
 	row, err := s.d.Read(ctx, id, true)

@@ -420,3 +420,60 @@ func FuzzCursor(f *testing.F) {
 		}
 	})
 }
+
+// TestStoreOutbox: a task in the outbox is found and outlives its TTL until
+// its callback is published.
+func TestStoreOutbox(t *testing.T) {
+	s, _ := embedded(t)
+	ctx := t.Context()
+	nt := newTask(1)
+	nt.Spec.ResultTTL = task.Duration(time.Second)
+	nt.Spec.Callback = &task.Callback{URL: "https://example.com/", On: []task.State{task.Failed}}
+	must[task.Claim](t)(s.Create(ctx, nt))
+	change := end(&task.Snapshot{Spec: nt.Spec, Record: nt.Record}, task.Failed)
+	change.Outbox = true
+	must[task.ChangeReply](t)(s.Swap(ctx, change))
+	ended := change.Next.EndedAt
+	if ids := must[[]task.ID](t)(s.Outbox(ctx, ended, 9)); len(ids) != 0 {
+		t.Errorf("before it ended: %v", ids)
+	}
+	if ids := must[[]task.ID](t)(s.Outbox(ctx, ended.Add(time.Second), 9)); !slices.Equal(ids, []task.ID{nt.Spec.ID}) {
+		t.Fatalf("outbox: %v", ids)
+	}
+	snap := must[*task.Snapshot](t)(s.Get(ctx, nt.Spec.ID))
+	if snap.Outbox != 1 || snap.Callback.URL != nt.Spec.Callback.URL || !slices.Equal(snap.Callback.On, nt.Spec.Callback.On) {
+		t.Fatalf("task in the outbox: %+v", snap)
+	}
+	if keep := snap.KeepUntil(); keep.Before(ended.Add(30 * 24 * time.Hour)) {
+		t.Errorf("kept until %v only", keep)
+	}
+	if err := s.LeaveOutbox(ctx, snap); err != nil {
+		t.Fatal(err)
+	}
+	if ids := must[[]task.ID](t)(s.Outbox(ctx, ended.Add(time.Second), 9)); len(ids) != 0 {
+		t.Errorf("after it left: %v", ids)
+	}
+}
+
+// TestStoreHidesCallbacks: a callback task is read by its id, and listed only
+// with what waits for its endpoint, to whoever asks.
+func TestStoreHidesCallbacks(t *testing.T) {
+	s, _ := embedded(t)
+	nt := newTask(1)
+	nt.Spec.CallbackOf = newTask(2).Spec.ID
+	must[task.Claim](t)(s.Create(t.Context(), nt))
+	q := task.Query{Project: "p", Endpoint: "e", States: []task.State{task.Queued, task.Running}, Now: epoch}
+	for _, q := range []task.Query{q, {Project: "p"}, {Project: "p", States: []task.State{task.Failed}}} {
+		if p := must[task.Page](t)(s.List(t.Context(), q)); len(p.Items) != 0 {
+			t.Errorf("%+v lists it", q)
+		}
+	}
+	q.Callbacks = true
+	if p := must[task.Page](t)(s.List(t.Context(), q)); len(p.Items) != 1 {
+		t.Error("not listed with what its endpoint has to deliver")
+	}
+	many := must[[]task.Snapshot](t)(s.GetMany(t.Context(), []task.ID{newTask(3).Spec.ID, nt.Spec.ID}))
+	if len(many) != 1 || many[0].ID != nt.Spec.ID {
+		t.Errorf("read: %+v", many)
+	}
+}

@@ -119,6 +119,7 @@ type head struct {
 	ChangedAt int64  `json:"c,omitempty"`
 	EndedAt   int64  `json:"x,omitempty"`
 	Status    int    `json:"h,omitempty"`
+	Rebuilt   bool   `json:"rb,omitempty"`
 }
 
 // EncodeHead writes the record without its version, which stores keep beside
@@ -129,7 +130,7 @@ func (r *Record) EncodeHead() ([]byte, error) {
 		Suspects: r.Suspects, Suspect: r.Suspect, Token: r.Lease.Token, Owner: r.Lease.Owner,
 		Until: ToMillis(r.Lease.Until), ETA: ToMillis(r.ETA), LastETA: ToMillis(r.LastETA), Born: ToMillis(r.Born),
 		StartedAt: ToMillis(r.StartedAt), ChangedAt: ToMillis(r.ChangedAt), EndedAt: ToMillis(r.EndedAt),
-		Status: r.Status,
+		Status: r.Status, Rebuilt: r.Rebuilt,
 	})
 }
 
@@ -148,7 +149,7 @@ func DecodeHead(b []byte, version int64) (Record, error) {
 		Suspects: h.Suspects, Suspect: h.Suspect,
 		Lease: Lease{Token: h.Token, Owner: h.Owner, Until: FromMillis(h.Until)},
 		ETA:   FromMillis(h.ETA), LastETA: FromMillis(h.LastETA), Born: FromMillis(h.Born), StartedAt: FromMillis(h.StartedAt),
-		ChangedAt: FromMillis(h.ChangedAt), EndedAt: FromMillis(h.EndedAt), Status: h.Status,
+		ChangedAt: FromMillis(h.ChangedAt), EndedAt: FromMillis(h.EndedAt), Status: h.Status, Rebuilt: h.Rebuilt,
 	}, nil
 }
 

@@ -49,12 +49,19 @@ type Record struct {
 	EndedAt   time.Time
 	// Status is the HTTP status of the latest answer, 0 for none.
 	Status int
+	// Rebuilt: the store knew nothing of the generation when a message of it
+	// came. It may have ended before, and its callback may be known already.
+	Rebuilt bool
 }
 
 // Snapshot is a task as the store knows it.
 type Snapshot struct {
 	Spec
 	Record
+	// Outbox is the generation that has ended and whose callback may not be
+	// published yet, 0 for none. It is always the record's own: nothing
+	// changes the record before the callback is published.
+	Outbox int
 }
 
 // live is how long a record that is not final outlives its latest ETA, and
@@ -138,6 +145,9 @@ func (r Record) Started(m *Message, lease Lease, lost bool, suspect bool, now ti
 	r.Suspect = r.Suspect || m.Suspect || lost || suspect
 	r.Version = nextVersion(r.Version, byStart)
 	r.State, r.Reason = Running, ReasonNone
+	// A message of a later generation finds a record that was not written, or
+	// one whose latest changes were lost.
+	r.Rebuilt = r.Rebuilt && r.Gen == m.Gen || r.Gen < m.Gen
 	r.Gen, r.Seq = m.Gen, m.Seq
 	r.Starts = max(r.Starts, m.Starts) + 1
 	r.Used = max(m.Used, 0)
@@ -152,12 +162,20 @@ func (r Record) Started(m *Message, lease Lease, lost bool, suspect bool, now ti
 	return r
 }
 
+// Rebuild is the record of a message that the store knows nothing of: as
+// [Message.Expected], with the mark.
+func (m *Message) Rebuild() Record {
+	r := m.Expected()
+	r.Rebuilt = true
+	return r
+}
+
 // Reached is r brought up to the generation of a message that is ahead of it:
 // a replay whose record was not written yet. What ends the message then ends
 // its generation, not the one before, which has ended.
 func (r Record) Reached(m *Message) Record {
 	if m.Gen > r.Gen {
-		r.State, r.LastETA = Queued, later(r.LastETA, r.ETA)
+		r.State, r.LastETA, r.Rebuilt = Queued, later(r.LastETA, r.ETA), true
 		r.Gen, r.Seq, r.ETA, r.Born = m.Gen, m.Seq, m.ETA, m.Born
 	}
 	return r
@@ -250,7 +268,7 @@ func (r Record) renewed(h how, due, now time.Time) Record {
 	}
 	r.Version = nextVersion(r.Version, h)
 	r.Gen++
-	r.Seq, r.Suspects = 1, 0
+	r.Seq, r.Suspects, r.Rebuilt = 1, 0, false
 	r.Lease = Lease{}
 	r.LastETA = later(r.LastETA, r.ETA)
 	r.ETA, r.Born = due, due
@@ -277,6 +295,9 @@ func (s *Snapshot) KeepUntil() time.Time {
 		ttl = DefaultResultTTL
 	}
 	keep := later(s.EndedAt.Add(max(ttl, endedFor)), s.IdempotentUntil)
+	if s.Outbox != 0 {
+		keep = later(keep, s.EndedAt.Add(liveFor)) // its callback is still to come
+	}
 	if s.outstanding() {
 		keep = later(keep, later(later(s.ETA, s.LastETA), s.EndedAt).Add(tombstoneFor))
 	}

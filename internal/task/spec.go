@@ -28,6 +28,13 @@ type Spec struct {
 	TraceParent string            `json:"tp,omitempty"`
 	ParentID    ID                `json:"pa,omitempty"`
 	PayloadSize int               `json:"ps,omitempty"`
+	// Callback asks to be told of the end.
+	Callback *Callback `json:"cb,omitempty"`
+	// CallbackOf is the task whose end this one tells; such a task is in no
+	// list of its project. URL is its target unless its endpoint is a
+	// registered one.
+	CallbackOf ID     `json:"co,omitempty"`
+	URL        string `json:"to,omitempty"`
 	// IdempotentUntil is the end of the idempotency key's memory; the record
 	// lives at least as long, so that a repeat always finds its task.
 	IdempotentUntil time.Time `json:"iu,omitzero"`

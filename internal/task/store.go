@@ -15,7 +15,8 @@ type NewTask struct {
 	// ends at Spec.IdempotentUntil.
 	IdemKey     string
 	Fingerprint string
-	// AcceptBy is when the submitter must have been told; see Claim.
+	// AcceptBy is when the submitter must have been told; see Claim. Zero:
+	// there is no submitter to tell, the task counts as accepted.
 	AcceptBy time.Time
 }
 
@@ -44,6 +45,10 @@ type Change struct {
 	Payload     []byte
 	DropPayload bool
 	Attempts    []Attempt
+	// Outbox: Next ends a generation whose callback is due. The task is then
+	// in the outbox until the callback is published. A change without it
+	// leaves the outbox alone.
+	Outbox bool
 }
 
 // ChangeReply is the answer to a Change.
@@ -64,7 +69,10 @@ type Query struct {
 	CreatedBefore time.Time
 	Cursor        string
 	Limit         int
-	Now           time.Time // scheduled tasks that are due count as queued
+	// Callbacks: callback tasks are listed, too, if they are of the endpoint
+	// and not final. They are in no other list.
+	Callbacks bool
+	Now       time.Time // scheduled tasks that are due count as queued
 }
 
 // Page is the answer to a Query. It may be short, even empty, with a cursor:

@@ -195,7 +195,7 @@ func genRecord(t *rapid.T) task.Record {
 			Token: rapid.String().Draw(t, "token"), Owner: rapid.String().Draw(t, "owner"), Until: ms("until"),
 		},
 		ETA: ms("eta"), LastETA: ms("lasteta"), Born: ms("born"), StartedAt: ms("started"), ChangedAt: ms("changed"), EndedAt: ms("ended"),
-		Status: small.Draw(t, "status"),
+		Status: small.Draw(t, "status"), Rebuilt: rapid.Bool().Draw(t, "rebuilt"),
 	}
 }
 

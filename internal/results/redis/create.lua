@@ -1,30 +1,33 @@
 -- Stores a row and claims its key, or returns the row that has the id or key.
 -- KEYS: row, idempotency key (any when there is no digest)
 -- ARGV: id, fingerprint, key's end, tag, digest or '',
---       project, endpoint, created, score if live, failed, expires,
+--       project, endpoint, created, score if live, failed, expires, hidden,
 --       AcceptBy, KeepTill, field, value …
 local id, print, tag = ARGV[1], ARGV[2], ARGV[4]
 local digest = ARGV[5]
-local present = redis.call('HMGET', KEYS[1], 'v', 'h', 's')
+local present = redis.call('HMGET', KEYS[1], 'v', 'h', 's', 'f')
 if present[1] then
-  return {id, present[1], present[2], present[3], 1, redis.call('ZSCORE', tag .. 'pend', id) or '0'}
+  return {id, present[1], present[2], present[3], present[4], 1, redis.call('ZSCORE', tag .. 'pend', id) or '0'}
 end
 if digest ~= '' then
   local owner = redis.call('GET', KEYS[2])
   if owner then
     local gap = string.find(owner, ' ', 1, true)
     local first = string.sub(owner, 1, gap - 1)
-    local row = redis.call('HMGET', tag .. 't:' .. first, 'v', 'h', 's')
+    local row = redis.call('HMGET', tag .. 't:' .. first, 'v', 'h', 's', 'f')
     if row[1] then
       local same = string.sub(owner, gap + 1) == print and 1 or 0
-      return {first, row[1], row[2], row[3], same, redis.call('ZSCORE', tag .. 'pend', first) or '0'}
+      return {first, row[1], row[2], row[3], row[4], same, redis.call('ZSCORE', tag .. 'pend', first) or '0'}
     end
   end
   redis.call('SET', KEYS[2], id .. ' ' .. print, 'PXAT', ARGV[3])
 end
-local ix = {unpack(ARGV, 6, 11)}
-redis.call('HSET', KEYS[1], 'k', ix[2] .. ' ' .. digest .. ' ' .. ix[1], unpack(ARGV, 14))
-redis.call('PEXPIREAT', KEYS[1], ARGV[13])
-redis.call('ZADD', tag .. 'pend', ARGV[12], id)
+local ix = {unpack(ARGV, 6, 12)}
+redis.call('HSET', KEYS[1], unpack(ARGV, 15))
+redis.call('PEXPIREAT', KEYS[1], ARGV[14])
+if ARGV[13] ~= '0' then
+  redis.call('HSET', KEYS[1], 'k', ix[2] .. ' ' .. digest .. ' ' .. ix[1])
+  redis.call('ZADD', tag .. 'pend', ARGV[13], id)
+end
 place(tag, id, ix)
 return false

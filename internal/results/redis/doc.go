@@ -4,7 +4,7 @@
 // {digit}, so that each script touches one slot:
 //
 //	<ns>:{s}:t:<id>        hash: v version, h head, s spec, p payload, r result,
-//	                       a<n> attempt n, k where it is listed and its
+//	                       a<n> attempt n, f flag, k where it is listed and its
 //	                       idempotency key, while its acceptance is not noted;
 //	                       one key, so that all parts end at KeepTill together
 //	<ns>:{s}:w:<id>        set: topics that wait for the task; ends by itself,
@@ -12,7 +12,7 @@
 //	                       can be waited for too
 //	<ns>:{s}:i:<digest>    string: "<id> <fingerprint>"
 //	<ns>:{s}:pend          zset: AcceptBy → id
-//	<ns>:{s}:x             zset: ExpiresAt → id
+//	<ns>:{s}:x             zset: ExpiresAt → id; f: FlagAt → id
 //	<ns>:{s}:ix:<project>  zset: Created → id; fx:<project> the failed ones;
 //	<ns>:{s}:lx:<endpoint> zset: lane and Created → id of the live ones
 //	<ns>:{s}:ep:<project>  set: endpoints that have had an lx, for Forget

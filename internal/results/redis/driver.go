@@ -108,7 +108,7 @@ func (d *Driver) pipe(
 
 var errReply = errors.New("unexpected reply")
 
-// row reads the values v, h, s of a script's or HMGET's reply.
+// row reads the values v, h, s, f of a script's or HMGET's reply.
 func row(id task.ID, reply []any) (results.Row, error) {
 	if len(reply) != rowFields {
 		return results.Row{}, fail("read row", errReply)
@@ -123,10 +123,16 @@ func row(id task.ID, reply []any) (results.Row, error) {
 	if err != nil || !hok || !sok {
 		return results.Row{}, fail("read row", errReply)
 	}
-	return results.Row{ID: id, Version: v, Head: []byte(head), Spec: []byte(spec)}, nil
+	r := results.Row{ID: id, Version: v, Head: []byte(head), Spec: []byte(spec)}
+	if flag, ok := reply[3].(string); ok {
+		if r.Flag, err = strconv.Atoi(flag); err != nil {
+			return results.Row{}, fail("read row", errReply)
+		}
+	}
+	return r, nil
 }
 
-const rowFields = 3
+const rowFields = 4
 
 func rowOf(id task.ID, reply any) (results.Row, error) {
 	fields, _ := reply.([]any)

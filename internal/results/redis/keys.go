@@ -25,6 +25,7 @@ func newKeys(ns string) keys {
 func (k *keys) of(id task.ID) string    { return k.shards[id.Shard()] }
 func (k *keys) row(id task.ID) string   { return k.of(id) + "t:" + string(id) }
 func (k *keys) waits(id task.ID) string { return k.of(id) + "w:" + string(id) }
+func (k *keys) flags(shard int) string  { return k.shards[shard] + "f" }
 func (k *keys) pend(id task.ID) string  { return k.of(id) + "pend" }
 
 // list names a shard's part of a list.

@@ -173,9 +173,21 @@ func addLanes(sum *results.Lanes, reply any) error {
 
 // Expiring implements results.Driver.
 func (d *Driver) Expiring(ctx context.Context, now time.Time, limit int) ([]task.ID, error) {
-	all, err := d.everywhere(ctx, "expiring", expiringScript,
-		func(shard int) string { return d.keys.shards[shard] + "x" },
-		func(shard int) []any { return []any{millis(now), limit, d.keys.shards[shard]} })
+	return d.passed(ctx, "expiring", func(shard int) string { return d.keys.shards[shard] + "x" }, now, limit)
+}
+
+// Flagged implements results.Driver.
+func (d *Driver) Flagged(ctx context.Context, before time.Time, limit int) ([]task.ID, error) {
+	return d.passed(ctx, "flagged", d.keys.flags, before.Add(-time.Millisecond), limit)
+}
+
+// passed returns the ids of a list of times up to and including until, the
+// earliest first.
+func (d *Driver) passed(
+	ctx context.Context, what string, key func(shard int) string, until time.Time, limit int,
+) ([]task.ID, error) {
+	all, err := d.everywhere(ctx, what, passedScript, key,
+		func(shard int) []any { return []any{millis(until), limit, d.keys.shards[shard]} })
 	if err != nil {
 		return nil, err
 	}

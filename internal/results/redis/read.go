@@ -14,7 +14,7 @@ func (d *Driver) Read(ctx context.Context, id task.ID, withResult bool) (results
 	if err := d.open(ctx); err != nil {
 		return results.Row{}, err
 	}
-	fields := []string{"v", "h", "s", "r"}
+	fields := []string{"v", "h", "s", "f", "r"}
 	if !withResult {
 		fields = fields[:rowFields]
 	}
@@ -38,7 +38,7 @@ func (d *Driver) ReadMany(ctx context.Context, ids []task.ID) ([]results.Row, er
 	cmds := make([]*redis.SliceCmd, len(ids))
 	err := d.pipe(ctx, "read many", nil, func(p redis.Pipeliner) {
 		for i, id := range ids {
-			cmds[i] = p.HMGet(ctx, d.keys.row(id), "v", "h", "s")
+			cmds[i] = p.HMGet(ctx, d.keys.row(id), "v", "h", "s", "f")
 		}
 	})
 	if err != nil {

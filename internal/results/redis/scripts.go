@@ -28,8 +28,10 @@ var (
 	scanLua string
 	//go:embed lanes.lua
 	lanesLua string
-	//go:embed expiring.lua
-	expiringLua string
+	//go:embed passed.lua
+	passedLua string
+	//go:embed unflag.lua
+	unflagLua string
 	//go:embed forget.lua
 	forgetLua string
 	//go:embed drop.lua
@@ -46,7 +48,8 @@ var (
 	attemptsScript = redis.NewScript(attemptsLua)
 	scanScript     = redis.NewScript(scanLua)
 	lanesScript    = redis.NewScript(lanesLua)
-	expiringScript = redis.NewScript(expiringLua)
+	passedScript   = redis.NewScript(passedLua)
+	unflagScript   = redis.NewScript(unflagLua)
 	forgetScript   = redis.NewScript(forgetLua)
 	dropScript     = redis.NewScript(dropLua)
 	leadScript     = redis.NewScript(leadLua)

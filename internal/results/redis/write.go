@@ -28,7 +28,7 @@ func liveScore(ix *results.Index) int64 {
 // placed are the arguments that say where a row is listed.
 func placed(ix *results.Index) []any {
 	return []any{
-		ix.Project, string(ix.Endpoint), millis(ix.Created), liveScore(ix), flag(ix.Failed), millis(ix.ExpiresAt),
+		ix.Project, string(ix.Endpoint), millis(ix.Created), liveScore(ix), flag(ix.Failed), millis(ix.ExpiresAt), flag(ix.Hidden),
 	}
 }
 
@@ -59,9 +59,9 @@ func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created,
 	return taken(reply)
 }
 
-// taken reads {id, v, h, s, same, AcceptBy}.
+// taken reads {id, v, h, s, f, same, AcceptBy}.
 func taken(reply any) (results.Created, error) {
-	const same, acceptBy, n = 4, 5, 6
+	const same, acceptBy, n = rowFields + 1, rowFields + 2, rowFields + 3
 	f, _ := reply.([]any)
 	if len(f) != n {
 		return results.Created{}, fail("create", errReply)
@@ -121,7 +121,7 @@ func (d *Driver) Swap(ctx context.Context, s results.Swap) (results.Swapped, err
 	args := []any{string(s.ID), s.Expect, d.keys.of(s.ID), d.keys.channels()}
 	args = append(args, placed(&s.Index)...)
 	remove, set := parts(&s)
-	args = append(args, millis(s.KeepTill), flag(s.Wake), len(remove))
+	args = append(args, millis(s.KeepTill), flag(s.Wake), flagScore(&s), len(remove))
 	args = append(args, remove...)
 	args = append(args, set...)
 	reply, err := d.run(ctx, "swap", swapScript, []string{d.keys.row(s.ID), d.keys.waits(s.ID)}, args...)
@@ -130,6 +130,21 @@ func (d *Driver) Swap(ctx context.Context, s results.Swap) (results.Swapped, err
 	}
 	present, err := rowOf(s.ID, reply)
 	return results.Swapped{Row: present}, err
+}
+
+// flagScore is -1 for a swap that flags nothing.
+func flagScore(s *results.Swap) int64 {
+	if s.Flag == 0 {
+		return -1
+	}
+	return millis(s.FlagAt)
+}
+
+// Unflag implements results.Driver.
+func (d *Driver) Unflag(ctx context.Context, id task.ID, flag int, keepTill time.Time) error {
+	_, err := d.run(ctx, "unflag", unflagScript, []string{d.keys.row(id), d.keys.flags(id.Shard())},
+		string(id), flag, millis(keepTill))
+	return err
 }
 
 // parts are the fields that a swap removes and sets.
@@ -149,6 +164,9 @@ func parts(s *results.Swap) (remove, set []any) {
 		set = append(set, "p", s.Payload)
 	case s.DropPayload:
 		remove = append(remove, "p")
+	}
+	if s.Flag != 0 {
+		set = append(set, "f", s.Flag)
 	}
 	for _, a := range s.Attempts {
 		set = append(set, "a"+strconv.Itoa(a.Number), a.Data)

@@ -19,6 +19,8 @@
 //     leaves its successor message, which was published durably before and
 //     wins over the older record.
 //   - A swap with Wake is durable: whoever was told an end must find it again.
+//   - Unflag is lazy: its loss leaves the flag, and what it stands for is
+//     found done.
 //   - Renew is lazy: its loss makes an AcceptBy older, of a row that Abandon
 //     then leaves alone.
 //

@@ -5,5 +5,6 @@ var (
 	Lists           = lists
 	SelectAbandoned = selectAbandoned
 	SelectForgotten = selectForgotten
+	SelectFlagged   = selectFlagged
 	ListLane        = listLane
 )

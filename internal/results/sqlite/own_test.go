@@ -249,6 +249,7 @@ func TestPlans(t *testing.T) {
 		sqlite.Lists[results.ListFailed]: "tasks_failed (project=? AND (created,id)<(?,?))",
 		fmt.Sprintf(sqlite.ListLane, 2):  "tasks_live (endpoint=? AND live=? AND (created,id)<(?,?))",
 		sqlite.SelectAbandoned:           "tasks_accept (accept_by>? AND accept_by<?)",
+		sqlite.SelectFlagged:             "tasks_flagged (flag_at<?)",
 		sqlite.SelectForgotten:           "tasks_keep (keep_till<?)",
 	} {
 		var plan []string

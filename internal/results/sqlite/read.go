@@ -19,11 +19,11 @@ func (d *Driver) Read(ctx context.Context, id task.ID, withResult bool) (results
 	var ok bool
 	var err error
 	if withResult {
-		ok, err = d.row(ctx, `SELECT t.version, t.head, t.spec, o.data FROM tasks t LEFT JOIN outcomes o ON o.n = t.n
-			WHERE t.id = ? AND t.keep_till > ?`, []any{string(id), now}, &r.Version, &r.Head, &r.Spec, &r.Result)
+		ok, err = d.row(ctx, `SELECT t.version, t.head, t.spec, t.flag, o.data FROM tasks t LEFT JOIN outcomes o ON o.n = t.n
+			WHERE t.id = ? AND t.keep_till > ?`, []any{string(id), now}, &r.Version, &r.Head, &r.Spec, &r.Flag, &r.Result)
 	} else {
-		ok, err = d.row(ctx, "SELECT version, head, spec FROM tasks WHERE id = ? AND keep_till > ?",
-			[]any{string(id), now}, &r.Version, &r.Head, &r.Spec)
+		ok, err = d.row(ctx, "SELECT version, head, spec, flag FROM tasks WHERE id = ? AND keep_till > ?",
+			[]any{string(id), now}, &r.Version, &r.Head, &r.Spec, &r.Flag)
 	}
 	if err != nil || !ok {
 		return results.Row{}, err
@@ -46,12 +46,12 @@ func (d *Driver) ReadMany(ctx context.Context, ids []task.ID) ([]results.Row, er
 		if err != nil {
 			return nil, unavailable(err)
 		}
-		err = d.rows(ctx, `SELECT j.key, t.id, t.version, t.head, t.spec FROM json_each(?) j
+		err = d.rows(ctx, `SELECT j.key, t.id, t.version, t.head, t.spec, t.flag FROM json_each(?) j
 			JOIN tasks t ON t.id = j.value WHERE t.keep_till > ?`, []any{string(list), d.millis()},
 			func(scan func(...any) error) error {
 				var i int
 				var r results.Row
-				if err := scan(&i, &r.ID, &r.Version, &r.Head, &r.Spec); err != nil {
+				if err := scan(&i, &r.ID, &r.Version, &r.Head, &r.Spec, &r.Flag); err != nil {
 					return err
 				}
 				out[at+i] = r
@@ -100,16 +100,16 @@ func (d *Driver) Await(ctx context.Context, id task.ID, t results.Topic) (result
 
 // The lists, each an index read backwards.
 var lists = map[results.List]string{
-	results.ListAll: `SELECT id, created, version, head, spec FROM tasks
-		WHERE project = ?1 AND (created, id) < (?3, ?4) AND keep_till > ?5
+	results.ListAll: `SELECT id, created, version, head, spec, flag FROM tasks
+		WHERE hidden = 0 AND project = ?1 AND (created, id) < (?3, ?4) AND keep_till > ?5
 		ORDER BY created DESC, id DESC LIMIT ?6`,
-	results.ListFailed: `SELECT id, created, version, head, spec FROM tasks
-		WHERE failed = 1 AND project = ?1 AND (created, id) < (?3, ?4) AND keep_till > ?5
+	results.ListFailed: `SELECT id, created, version, head, spec, flag FROM tasks
+		WHERE failed = 1 AND hidden = 0 AND project = ?1 AND (created, id) < (?3, ?4) AND keep_till > ?5
 		ORDER BY created DESC, id DESC LIMIT ?6`,
 	results.ListLive: liveList(),
 }
 
-const listLane = `SELECT id, created, version, head, spec FROM tasks
+const listLane = `SELECT id, created, version, head, spec, flag FROM tasks
 	WHERE live > 0 AND live = %d AND endpoint = ?2 AND project = ?1 AND (created, id) < (?3, ?4) AND keep_till > ?5
 	ORDER BY created DESC, id DESC LIMIT ?6`
 
@@ -117,7 +117,7 @@ const listLane = `SELECT id, created, version, head, spec FROM tasks
 func liveList() string {
 	parts := make([]string, results.MaxLane)
 	for i := range parts {
-		parts[i] = fmt.Sprintf("SELECT * FROM ("+listLane+")", i+1)
+		parts[i] = fmt.Sprintf("SELECT id, created, version, head, spec, flag FROM ("+listLane+")", i+1)
 	}
 	return strings.Join(parts, " UNION ALL ") + " ORDER BY created DESC, id DESC LIMIT ?6"
 }
@@ -134,7 +134,7 @@ func (d *Driver) Scan(ctx context.Context, s results.Scan) (page []results.Row, 
 	}, func(scan func(...any) error) error {
 		var r results.Row
 		var created int64
-		if err := scan(&r.ID, &created, &r.Version, &r.Head, &r.Spec); err != nil {
+		if err := scan(&r.ID, &created, &r.Version, &r.Head, &r.Spec, &r.Flag); err != nil {
 			return err
 		}
 		if len(page) == s.Limit {
@@ -170,9 +170,21 @@ func (d *Driver) CountLanes(ctx context.Context, _ string, ep task.EndpointID) (
 
 // Expiring implements [results.Driver].
 func (d *Driver) Expiring(ctx context.Context, now time.Time, limit int) ([]task.ID, error) {
+	return d.ids(ctx, `SELECT id FROM tasks WHERE live > 0 AND expires_at > 0 AND expires_at <= ? AND keep_till > ?
+		ORDER BY expires_at LIMIT ?`, millis(now), d.millis(), limit)
+}
+
+const selectFlagged = `SELECT id FROM tasks WHERE flag > 0 AND flag_at < ? AND keep_till > ? ORDER BY flag_at LIMIT ?`
+
+// Flagged implements [results.Driver].
+func (d *Driver) Flagged(ctx context.Context, before time.Time, limit int) ([]task.ID, error) {
+	return d.ids(ctx, selectFlagged, millis(before), d.millis(), limit)
+}
+
+// ids runs a query for ids.
+func (d *Driver) ids(ctx context.Context, q string, args ...any) ([]task.ID, error) {
 	var ids []task.ID
-	err := d.rows(ctx, `SELECT id FROM tasks WHERE live > 0 AND expires_at > 0 AND expires_at <= ? AND keep_till > ?
-		ORDER BY expires_at LIMIT ?`, []any{millis(now), d.millis(), limit}, func(scan func(...any) error) error {
+	err := d.rows(ctx, q, args, func(scan func(...any) error) error {
 		var id task.ID
 		err := scan(&id)
 		ids = append(ids, id)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"time"
 
 	"github.com/taskgate/taskgate/internal/results"
 	"github.com/taskgate/taskgate/internal/sqlitedb"
@@ -23,12 +24,13 @@ type indexed struct {
 	project, endpoint string
 	created, expires  int64
 	live, failed      int
+	hidden            int
 }
 
 func indexOf(x results.Index) indexed {
 	i := indexed{
 		project: x.Project, endpoint: string(x.Endpoint), created: millis(x.Created),
-		live: int(x.Lane), failed: flag(x.Failed),
+		live: int(x.Lane), failed: flag(x.Failed), hidden: flag(x.Hidden),
 	}
 	if x.Lane > 0 {
 		i.expires = millis(x.ExpiresAt)
@@ -49,9 +51,9 @@ func find(tx *sqlitedb.Tx, id task.ID, now int64) (present, error) {
 func findAny(tx *sqlitedb.Tx, id task.ID) (present, error) {
 	p := present{Row: results.Row{ID: id}}
 	x := &p.index
-	ok, err := tx.Row(`SELECT n, version, head, spec, project, endpoint, created, expires_at, live, failed, accept_by, keep_till, idem
+	ok, err := tx.Row(`SELECT n, version, head, spec, project, endpoint, created, expires_at, live, failed, hidden, accept_by, keep_till, idem, flag
 		FROM tasks WHERE id = ?`, []any{string(id)}, &p.n, &p.Version, &p.Head, &p.Spec,
-		&x.project, &x.endpoint, &x.created, &x.expires, &x.live, &x.failed, &p.acceptBy, &p.keepTill, &p.idem)
+		&x.project, &x.endpoint, &x.created, &x.expires, &x.live, &x.failed, &x.hidden, &p.acceptBy, &p.keepTill, &p.idem, &p.Flag)
 	if err != nil || !ok {
 		return present{}, err
 	}
@@ -76,10 +78,10 @@ func insert(tx *sqlitedb.Tx, r results.Row, ix results.Index, acceptBy, keepTill
 	}
 	x := indexOf(ix)
 	return tx.Insert(`INSERT INTO tasks
-		(id, version, head, spec, project, endpoint, created, live, failed, expires_at, accept_by, keep_till, idem)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		(id, version, head, spec, project, endpoint, created, live, failed, hidden, expires_at, accept_by, keep_till, idem)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(r.ID), r.Version, nonNil(r.Head), nonNil(r.Spec), x.project, x.endpoint, x.created,
-		x.live, x.failed, x.expires, acceptBy, keepTill, idem)
+		x.live, x.failed, x.hidden, x.expires, acceptBy, keepTill, idem)
 }
 
 // Swap implements [results.Driver].
@@ -122,7 +124,21 @@ func apply(tx *sqlitedb.Tx, p *present, s *results.Swap) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.Flag != 0 {
+		if _, err := tx.Exec("UPDATE tasks SET flag = ?, flag_at = ? WHERE n = ?", s.Flag, millis(s.FlagAt), p.n); err != nil {
+			return err
+		}
+	}
 	return applyParts(tx, p.n, s)
+}
+
+// Unflag implements [results.Driver].
+func (d *Driver) Unflag(ctx context.Context, id task.ID, flag int, keepTill time.Time) error {
+	return d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
+		_, err := tx.Exec("UPDATE tasks SET flag = 0, flag_at = 0, keep_till = ? WHERE id = ? AND flag = ? AND flag <> 0",
+			millis(keepTill), string(id), flag)
+		return err
+	})
 }
 
 // update writes the columns that no index has apart from those that moved.
@@ -144,8 +160,8 @@ func update(tx *sqlitedb.Tx, p *present, s *results.Swap) error {
 	if x == p.index {
 		return nil
 	}
-	_, err := tx.Exec(`UPDATE tasks SET project = ?, endpoint = ?, created = ?, live = ?, failed = ?, expires_at = ? WHERE n = ?`,
-		x.project, x.endpoint, x.created, x.live, x.failed, x.expires, p.n)
+	_, err := tx.Exec(`UPDATE tasks SET project = ?, endpoint = ?, created = ?, live = ?, failed = ?, hidden = ?, expires_at = ? WHERE n = ?`,
+		x.project, x.endpoint, x.created, x.live, x.failed, x.hidden, x.expires, p.n)
 	return err
 }
 

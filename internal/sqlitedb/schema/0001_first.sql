@@ -51,16 +51,20 @@ CREATE TABLE tasks (
   created    INTEGER NOT NULL,
   live       INTEGER NOT NULL,
   failed     INTEGER NOT NULL,
+  hidden     INTEGER NOT NULL,
   expires_at INTEGER NOT NULL,
   accept_by  INTEGER NOT NULL,
   keep_till  INTEGER NOT NULL,
+  flag       INTEGER NOT NULL DEFAULT 0,
+  flag_at    INTEGER NOT NULL DEFAULT 0,
   idem       TEXT    NOT NULL
 );
-CREATE INDEX tasks_all      ON tasks (project, created, id);
-CREATE INDEX tasks_failed   ON tasks (project, created, id) WHERE failed = 1;
+CREATE INDEX tasks_all      ON tasks (project, created, id) WHERE hidden = 0;
+CREATE INDEX tasks_failed   ON tasks (project, created, id) WHERE failed = 1 AND hidden = 0;
 CREATE INDEX tasks_live     ON tasks (endpoint, live, created, id) WHERE live > 0;
 CREATE INDEX tasks_expiring ON tasks (expires_at) WHERE live > 0 AND expires_at > 0;
 CREATE INDEX tasks_accept   ON tasks (accept_by) WHERE accept_by > 0;
+CREATE INDEX tasks_flagged  ON tasks (flag_at) WHERE flag > 0;
 CREATE INDEX tasks_keep     ON tasks (keep_till);
 
 -- Large values live apart: a change of state does not rewrite them.

@@ -1,5 +1,5 @@
--- Returns ids of rows whose ExpiresAt passed; entries of rows that are gone
--- are removed on the way. KEYS: x. ARGV: now, limit, tag
+-- Returns ids of a list of times whose time has come; entries of rows that are
+-- gone are removed on the way. KEYS: list. ARGV: now, limit, tag
 local out, limit, offset = {}, tonumber(ARGV[2]), 0
 for _ = 1, 10 do
   local part = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'WITHSCORES', 'LIMIT', offset, limit)
