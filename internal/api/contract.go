@@ -24,7 +24,7 @@ type contract struct {
 // operation is one operation of the contract.
 type operation struct {
 	id     string
-	scope  auth.Scope // "": open to everyone
+	scope  auth.Scope // that the caller needs; "": open to everyone
 	params []*openapi3.Parameter
 	// body is the JSON body's schema, nil when it takes none; media is its
 	// media type.
@@ -35,28 +35,6 @@ type operation struct {
 	late bool
 	// offers are the media types of good answers.
 	offers []string
-}
-
-// scopes says which right each operation needs. A test holds it against the
-// contract: those that are missing here are open there.
-var scopes = map[string]auth.Scope{
-	"submitTask":       auth.ScopeTasksWrite,
-	"submitRawTask":    auth.ScopeTasksWrite,
-	"cancelTask":       auth.ScopeTasksWrite,
-	"retryTask":        auth.ScopeTasksWrite,
-	"rescheduleTask":   auth.ScopeTasksWrite,
-	"listTasks":        auth.ScopeTasksRead,
-	"getTask":          auth.ScopeTasksRead,
-	"getTaskResult":    auth.ScopeTasksRead,
-	"listTaskAttempts": auth.ScopeTasksRead,
-	"putEndpoint":      auth.ScopeEndpointsWrite,
-	"patchEndpoint":    auth.ScopeEndpointsWrite,
-	"rotateSecret":     auth.ScopeEndpointsWrite,
-	"deleteEndpoint":   auth.ScopeEndpointsWrite,
-	"pauseEndpoint":    auth.ScopeEndpointsWrite,
-	"resumeEndpoint":   auth.ScopeEndpointsWrite,
-	"listEndpoints":    auth.ScopeEndpointsRead,
-	"getEndpoint":      auth.ScopeEndpointsRead,
 }
 
 func loadContract() (*contract, error) {
@@ -81,7 +59,7 @@ func loadContract() (*contract, error) {
 }
 
 func makeOperation(item *openapi3.PathItem, op *openapi3.Operation) *operation {
-	out := &operation{id: op.OperationID, scope: scopes[op.OperationID]}
+	out := &operation{id: op.OperationID, scope: requiredScope(op)}
 	for _, ref := range slices.Concat(item.Parameters, op.Parameters) {
 		out.params = append(out.params, ref.Value)
 	}
@@ -101,6 +79,21 @@ func makeOperation(item *openapi3.PathItem, op *openapi3.Operation) *operation {
 		}
 	}
 	return out
+}
+
+// extScope is the member of an operation that names the scope it needs. What
+// is protected and names none needs one that no key has.
+const extScope = "x-required-scope"
+
+func requiredScope(op *openapi3.Operation) auth.Scope {
+	if op.Security != nil && len(*op.Security) == 0 {
+		return ""
+	}
+	scope, _ := op.Extensions[extScope].(string)
+	if scope == "" {
+		scope = "undeclared"
+	}
+	return auth.Scope(scope)
 }
 
 // echoPath turns /a/{b} into /a/:b.

@@ -20,7 +20,7 @@ import (
 func (a *App) gateway(ctx context.Context, b *backends) error {
 	hub := results.NewHub(b.store, a.owner)
 	a.background("long-polls", hub.Run)
-	who, err := a.authenticator()
+	who, err := a.authenticator(b)
 	if err != nil {
 		return err
 	}
@@ -53,11 +53,15 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	return nil
 }
 
-func (a *App) authenticator() (api.Authenticator, error) {
+func (a *App) authenticator(b *backends) (api.Authenticator, error) {
 	if a.cfg.Auth == config.AuthNone {
 		return auth.NewNone(), nil
 	}
-	return auth.NewAdminKey(a.cfg.AdminKey)
+	bootstrap, err := auth.NewAdminKey(a.cfg.AdminKey)
+	if err != nil {
+		return nil, err
+	}
+	return auth.NewKeys(b.registry, bootstrap), nil
 }
 
 func (a *App) guard() *dispatch.Guard {

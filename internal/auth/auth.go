@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/taskgate/taskgate/internal/task"
@@ -19,52 +18,17 @@ const (
 	CodeForbidden       task.Code = "forbidden"       // known, but not allowed
 )
 
-// DefaultProject is the first project. Others exist in every key, queue and
-// record name from the start; keys for them come later.
+// DefaultProject is the first project, which always exists.
 const DefaultProject = "default"
 
-// Scope is a right that a key may have.
-type Scope string
-
-// The scopes. [ScopeAdmin] holds all others.
-const (
-	ScopeTasksWrite     Scope = "tasks:write"
-	ScopeTasksRead      Scope = "tasks:read"
-	ScopeEndpointsWrite Scope = "endpoints:write"
-	ScopeEndpointsRead  Scope = "endpoints:read"
-	ScopeAdmin          Scope = "admin"
-)
-
-// Principal is an authenticated caller.
-type Principal struct {
-	Project string
-	Scopes  []Scope
-	// KeyID names the key in logs; it is no secret.
-	KeyID string
-}
-
-// Can reports whether the caller has the scope.
-func (p Principal) Can(s Scope) bool {
-	return slices.Contains(p.Scopes, s) || slices.Contains(p.Scopes, ScopeAdmin)
-}
-
-// Require returns an error with [CodeForbidden] when the caller lacks the
-// scope.
-func (p Principal) Require(s Scope) error {
-	if p.Can(s) {
-		return nil
-	}
-	return task.Errorf(CodeForbidden, "this key lacks the scope %s", s)
-}
-
-func admin(keyID string) Principal {
-	return Principal{Project: DefaultProject, Scopes: []Scope{ScopeAdmin}, KeyID: keyID}
-}
-
-// AdminKey authenticates by the bootstrap key. It keeps the key's digest only.
+// AdminKey is the bootstrap key, of which only the digest is kept. Alone it
+// authenticates too.
 type AdminKey struct{ digest [sha256.Size]byte }
 
-// NewAdminKey makes an authenticator for one key, which must not be empty.
+// bootstrapID names the bootstrap key in logs and as the maker of others.
+const bootstrapID = "admin"
+
+// NewAdminKey takes the bootstrap key, which must not be empty.
 func NewAdminKey(key string) (*AdminKey, error) {
 	if key == "" {
 		return nil, task.Errorf(task.CodeInvalid, "the admin key is empty")
@@ -73,28 +37,34 @@ func NewAdminKey(key string) (*AdminKey, error) {
 }
 
 // Authenticate takes the key from "Authorization: Bearer". Errors carry
-// [CodeUnauthenticated]. The comparison takes the same time for every key.
+// [CodeUnauthenticated].
 func (a *AdminKey) Authenticate(r *http.Request) (Principal, error) {
-	key, ok := bearer(r.Header)
-	if !ok {
-		return Principal{}, task.Errorf(CodeUnauthenticated, "send a key as Authorization: Bearer <key>")
+	text, err := bearer(r.Header)
+	if err != nil {
+		return Principal{}, err
 	}
-	digest := sha256.Sum256([]byte(key))
-	if subtle.ConstantTimeCompare(digest[:], a.digest[:]) != 1 {
-		return Principal{}, task.Errorf(CodeUnauthenticated, "the key is not known")
+	if !a.is(sha256.Sum256([]byte(text))) {
+		return Principal{}, unknownKey()
 	}
-	return admin("admin"), nil
+	return admin(bootstrapID), nil
+}
+
+// is takes the same time for every key.
+func (a *AdminKey) is(digest [sha256.Size]byte) bool {
+	return subtle.ConstantTimeCompare(digest[:], a.digest[:]) == 1
 }
 
 // bearer reads RFC 6750, section 2.1.
-func bearer(h http.Header) (string, bool) {
+func bearer(h http.Header) (string, error) {
 	values := h.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
+	if len(values) == 1 {
+		scheme, key, ok := strings.Cut(values[0], " ")
+		key = strings.Trim(key, " ")
+		if ok && strings.EqualFold(scheme, "Bearer") && key != "" {
+			return key, nil
+		}
 	}
-	scheme, key, ok := strings.Cut(values[0], " ")
-	key = strings.Trim(key, " ")
-	return key, ok && strings.EqualFold(scheme, "Bearer") && key != ""
+	return "", task.Errorf(CodeUnauthenticated, "send a key as Authorization: Bearer <key>")
 }
 
 // None lets every local caller be admin: for a loopback listener only.

@@ -3,6 +3,7 @@ package auth_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/taskgate/taskgate/internal/auth"
@@ -97,11 +98,29 @@ func TestNone(t *testing.T) {
 }
 
 func TestScopes(t *testing.T) {
-	p := auth.Principal{Scopes: []auth.Scope{auth.ScopeTasksRead}}
-	if err := p.Require(auth.ScopeTasksRead); err != nil {
-		t.Error(err)
-	}
-	if err := p.Require(auth.ScopeTasksWrite); task.CodeOf(err) != auth.CodeForbidden {
-		t.Errorf("got %v", err)
+	for _, c := range []struct {
+		held []auth.Scope
+		can  []auth.Scope
+	}{
+		{nil, nil},
+		{[]auth.Scope{auth.ScopeTasksRead}, []auth.Scope{auth.ScopeTasksRead}},
+		{[]auth.Scope{auth.ScopeTasks}, []auth.Scope{auth.ScopeTasks, auth.ScopeTasksRead, auth.ScopeTasksWrite}},
+		{[]auth.Scope{auth.ScopeTasksRead, auth.ScopeTasksWrite}, []auth.Scope{auth.ScopeTasksRead, auth.ScopeTasksWrite}},
+		{
+			[]auth.Scope{auth.ScopeKeys, auth.ScopeEndpoints},
+			[]auth.Scope{auth.ScopeKeys, auth.ScopeEndpoints, auth.ScopeEndpointsRead, auth.ScopeEndpointsWrite},
+		},
+		{[]auth.Scope{auth.ScopeAdmin}, auth.Scopes()},
+	} {
+		p := auth.Principal{Scopes: c.held}
+		for _, s := range auth.Scopes() {
+			err := p.Require(s)
+			if slices.Contains(c.can, s) != (err == nil) || err != nil && task.CodeOf(err) != auth.CodeForbidden {
+				t.Errorf("%v: %s: %v", c.held, s, err)
+			}
+		}
+		if p.Admin() != slices.Contains(c.held, auth.ScopeAdmin) {
+			t.Errorf("%v: admin %t", c.held, p.Admin())
+		}
 	}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // ErrUnavailable wraps every failure to reach the registry's store.
@@ -10,7 +11,7 @@ var ErrUnavailable = errors.New("registry unavailable")
 
 // Key names an item: what kind of thing, whose, which.
 type Key struct {
-	Kind    string // "endpoint", "project"; later "key", "schedule"
+	Kind    string // "endpoint", "project", "key"; later "schedule"
 	Project string
 	Name    string
 }
@@ -55,6 +56,13 @@ type Driver interface {
 	// ErrUnavailable when the driver is closed; then changed is called no
 	// more. changed must not block.
 	Watch(ctx context.Context, changed func()) error
+	// Touch notes when keys were last used, to the millisecond. The later of
+	// two times stays; a zero time forgets. It is no change of the registry:
+	// the version stays, nobody is told, and Seed leaves it alone. It need
+	// not be durable when it returns.
+	Touch(ctx context.Context, uses map[string]time.Time) error
+	// Touched returns what Touch noted; empty for nothing.
+	Touched(ctx context.Context) (map[string]time.Time, error)
 	// Close may be called twice. After it every method fails.
 	Close() error
 }

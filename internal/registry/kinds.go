@@ -16,6 +16,7 @@ import (
 const (
 	kindEndpoint = "endpoint"
 	kindProject  = "project"
+	kindKey      = "key"
 )
 
 // kind is how the registry holds the items of one kind: as JSON of T in the
@@ -61,12 +62,27 @@ var projects = &kind[task.Project]{
 	table: func(v *view) *table[task.Project] { return &v.projects },
 }
 
+var keys = &kind[task.APIKey]{
+	name: kindKey, noun: "key",
+	keyOf:  func(k *task.APIKey) Key { return apiKeyKey(k.Project, k.ID) },
+	copyOf: copyAPIKey,
+	stamp: func(next, old *task.APIKey, key Key, now time.Time) {
+		next.Project, next.ID = key.Project, key.Name
+		if next.CreatedAt = now; old != nil {
+			next.CreatedAt = old.CreatedAt
+		}
+	},
+	table: func(v *view) *table[task.APIKey] { return &v.keys },
+}
+
 func endpointKey(project, name string) Key {
 	return Key{Kind: kindEndpoint, Project: project, Name: name}
 }
 
 // projectKey: a project is its own owner and has no name within itself.
 func projectKey(name string) Key { return Key{Kind: kindProject, Project: name} }
+
+func apiKeyKey(project, id string) Key { return Key{Kind: kindKey, Project: project, Name: id} }
 
 // ErrUnchanged is what the mutate of an update may return to leave everything
 // as it is: the update then returns what is there, without an error. It is
@@ -170,6 +186,12 @@ func copyEndpoint(ep *task.Endpoint) *task.Endpoint {
 func copyProject(p *task.Project) *task.Project {
 	c := *p
 	c.CallbackSecret = p.CallbackSecret.Clone()
+	return &c
+}
+
+func copyAPIKey(k *task.APIKey) *task.APIKey {
+	c := *k
+	c.Scopes, c.Digest = slices.Clone(k.Scopes), slices.Clone(k.Digest)
 	return &c
 }
 

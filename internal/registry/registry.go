@@ -41,6 +41,8 @@ type Registry struct {
 	items   map[Key]Item
 	view    view
 	changed chan struct{} // closed and replaced by every change
+
+	uses uses
 }
 
 // New makes an empty registry over a driver, which stays the caller's to
@@ -57,6 +59,7 @@ func New(d Driver, opt Options) *Registry {
 	}
 	return &Registry{
 		d: d, opt: opt, items: make(map[Key]Item), view: newView(), changed: make(chan struct{}),
+		uses: uses{of: make(map[string]*use)},
 	}
 }
 
@@ -68,7 +71,8 @@ func (r *Registry) Changes() <-chan struct{} {
 	return r.changed
 }
 
-// Run keeps the memory equal to the store until ctx ends. It returns an error
+// Run keeps the memory equal to the store, and writes the last uses of keys,
+// until ctx ends. It returns an error
 // only when the driver was closed under it.
 func (r *Registry) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -86,6 +90,11 @@ func (r *Registry) Run(ctx context.Context) error {
 	})
 	tick := time.NewTicker(r.opt.PollEvery)
 	defer tick.Stop()
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), useTime)
+		defer cancel()
+		r.writeUses(last, true)
+	}()
 	for failing := false; ; {
 		select {
 		case err := <-closed:
@@ -93,6 +102,7 @@ func (r *Registry) Run(ctx context.Context) error {
 			return fail(err)
 		case <-kick:
 		case <-tick.C:
+			r.writeUses(ctx, false)
 		}
 		err := r.Sync(ctx)
 		switch {
@@ -160,14 +170,15 @@ func (r *Registry) reconcile(ctx context.Context) error {
 func (r *Registry) giveBack(ctx context.Context, mine State) error {
 	did, err := r.d.Seed(ctx, mine)
 	if did {
+		r.uses.writeAgain()
 		r.opt.Logger.WarnContext(ctx, "the registry's store was behind; seeded it again from memory",
 			"version", mine.Version, "items", len(mine.Items))
 	}
 	return err
 }
 
-// merge takes over a store that began anew without us: its items and
-// tombstones win, but for projects (see elder); what only we know is put back.
+// merge takes over a store that began anew without us: what only we know is
+// put back, the rest is theirs, but for revoked keys and elder projects.
 func (r *Registry) merge(ctx context.Context, mine State) error {
 	theirs, err := r.d.Load(ctx)
 	if err != nil || theirs.Epoch == mine.Epoch || theirs.Epoch == "" {
@@ -180,7 +191,7 @@ func (r *Registry) merge(ctx context.Context, mine State) error {
 	n := 0
 	for _, it := range mine.Items {
 		there, both := known[it.Key]
-		if it.Deleted || both && !elder(it, there) {
+		if !ours(it, there, both) {
 			continue
 		}
 		if _, _, err := r.d.Put(ctx, it, there.Revision, theirs.Epoch); err != nil {
@@ -190,6 +201,18 @@ func (r *Registry) merge(ctx context.Context, mine State) error {
 	}
 	r.opt.Logger.WarnContext(ctx, "the registry's store began anew; merged", "put_back", n)
 	return r.load(ctx)
+}
+
+// ours reports whether a merge takes our item.
+func ours(mine, theirs Item, both bool) bool {
+	switch {
+	case mine.Deleted:
+		// A revoked key never comes back, whoever has not heard of its end.
+		return mine.Kind == kindKey && !theirs.Deleted
+	case both:
+		return elder(mine, theirs)
+	}
+	return true
 }
 
 func (r *Registry) load(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -28,6 +29,8 @@ type fake struct {
 	failing   error
 	beforePut func(*registry.State)
 	ready     chan struct{}
+	uses      map[string]time.Time
+	touches   int
 }
 
 func newFake() *fake { return &fake{ready: make(chan struct{}, 9)} }
@@ -103,6 +106,26 @@ func (f *fake) Watch(ctx context.Context, changed func()) error {
 	changed()
 	<-ctx.Done()
 	return nil
+}
+
+func (f *fake) Touch(_ context.Context, uses map[string]time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failing != nil {
+		return f.failing
+	}
+	if f.uses == nil {
+		f.uses = make(map[string]time.Time)
+	}
+	f.touches++
+	maps.Copy(f.uses, uses)
+	return nil
+}
+
+func (f *fake) Touched(context.Context) (map[string]time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.uses), f.failing
 }
 
 func (f *fake) Close() error { return nil }

@@ -20,11 +20,15 @@ type table[T any] struct {
 type view struct {
 	endpoints table[task.Endpoint]
 	projects  table[task.Project]
+	keys      table[task.APIKey]
 
 	// byID and deleted know every endpoint, the built-in ones included.
 	byID    map[task.EndpointID]*task.Endpoint
 	deleted map[task.EndpointID]bool
 	all     []*task.Endpoint // by project, name
+
+	keyByID map[string]*task.APIKey
+	revoked map[string]bool
 }
 
 func newView() view {
@@ -36,10 +40,11 @@ func newView() view {
 // Items of kinds that this version does not know are kept, not looked at.
 func makeView(items, before map[Key]Item, old view) (v view, faults []Key) {
 	v.endpoints, faults = decode(endpoints, items, before, old)
-	var more []Key
+	var more, evenMore []Key
 	v.projects, more = decode(projects, items, before, old)
+	v.keys, evenMore = decode(keys, items, before, old)
 	v.index(items)
-	return v, append(faults, more...)
+	return v, slices.Concat(faults, more, evenMore)
 }
 
 // decode makes the table of one kind.
@@ -67,7 +72,7 @@ func decode[T any](k *kind[T], items, before map[Key]Item, old view) (t table[T]
 	return t, faults
 }
 
-// index gathers registered, built-in and deleted endpoints.
+// index gathers registered, built-in and deleted endpoints, and keys by id.
 func (v *view) index(items map[Key]Item) {
 	v.byID = make(map[task.EndpointID]*task.Endpoint, len(v.endpoints.sorted)+len(v.projects.sorted))
 	v.deleted = make(map[task.EndpointID]bool)
@@ -81,9 +86,15 @@ func (v *view) index(items map[Key]Item) {
 	for _, ep := range v.all {
 		v.byID[ep.ID()] = ep
 	}
+	v.keyByID, v.revoked = make(map[string]*task.APIKey, len(v.keys.sorted)), make(map[string]bool)
+	for _, k := range v.keys.sorted {
+		v.keyByID[k.ID] = k
+	}
 	for key, it := range items {
 		switch {
 		case !it.Deleted:
+		case key.Kind == kindKey:
+			v.revoked[key.Name] = true
 		case key.Kind == kindEndpoint:
 			v.deleted[task.MakeEndpointID(key.Project, key.Name)] = true
 		case key.Kind == kindProject:

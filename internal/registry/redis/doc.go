@@ -2,5 +2,6 @@
 //
 //	<ns>:{reg}:meta     hash: e epoch, v version
 //	<ns>:{reg}:items    hash: <kind> NUL <project> NUL <name> → "<revision> <deleted 0|1> <value>"
+//	<ns>:{reg}:uses     hash: key's id → last use, Unix milliseconds
 //	<ns>:{reg}:changed  pub/sub channel: the version after each change
 package redis

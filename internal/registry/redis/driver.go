@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -21,10 +22,13 @@ var (
 	seedLua string
 	//go:embed load.lua
 	loadLua string
+	//go:embed touch.lua
+	touchLua string
 
-	putScript  = redis.NewScript(putLua)
-	seedScript = redis.NewScript(seedLua)
-	loadScript = redis.NewScript(loadLua)
+	putScript   = redis.NewScript(putLua)
+	seedScript  = redis.NewScript(seedLua)
+	loadScript  = redis.NewScript(loadLua)
+	touchScript = redis.NewScript(touchLua)
 )
 
 // Driver is a [registry.Driver].
@@ -32,6 +36,7 @@ type Driver struct {
 	db      *redisdb.DB
 	c       redisdb.Client
 	keys    []string // meta, items
+	uses    string   // key of the last uses
 	channel string
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
@@ -45,7 +50,7 @@ func New(db *redisdb.DB, namespace string) *Driver {
 	tag := namespace + ":{reg}:"
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Driver{
-		db: db, c: db.Client(), keys: []string{tag + "meta", tag + "items"}, channel: tag + "changed",
+		db: db, c: db.Client(), keys: []string{tag + "meta", tag + "items"}, uses: tag + "uses", channel: tag + "changed",
 		ctx: ctx, stop: cancel,
 	}
 }
@@ -160,6 +165,42 @@ func (d *Driver) Seed(ctx context.Context, s registry.State) (bool, error) {
 	}
 	reply, err := d.run(ctx, "seed registry", seedScript, args...)
 	return reply == int64(1), err
+}
+
+// Touch implements registry.Driver.
+func (d *Driver) Touch(ctx context.Context, uses map[string]time.Time) error {
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	args := make([]any, 0, 2*len(uses))
+	for id, at := range uses {
+		ms := int64(0)
+		if !at.IsZero() {
+			ms = at.UnixMilli()
+		}
+		args = append(args, id, ms)
+	}
+	return fail("note uses of keys", touchScript.Run(ctx, d.c, []string{d.uses}, args...).Err())
+}
+
+// Touched implements registry.Driver.
+func (d *Driver) Touched(ctx context.Context) (map[string]time.Time, error) {
+	if err := d.open(ctx); err != nil {
+		return nil, err
+	}
+	reply, err := d.c.HGetAll(ctx, d.uses).Result()
+	if err != nil {
+		return nil, fail("read uses of keys", err)
+	}
+	out := make(map[string]time.Time, len(reply))
+	for id, text := range reply {
+		ms, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, fail("read uses of keys", errReply)
+		}
+		out[id] = time.UnixMilli(ms)
+	}
+	return out, nil
 }
 
 // Watch implements registry.Driver.

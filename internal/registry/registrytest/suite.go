@@ -25,7 +25,7 @@ type Harness struct {
 // Run runs every case, each on a harness of its own.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
-	for _, group := range []map[string]func(*kit){putCases(), seedCases(), watchCases()} {
+	for _, group := range []map[string]func(*kit){putCases(), seedCases(), watchCases(), touchCases()} {
 		for name, run := range group {
 			t.Run(name, func(t *testing.T) { run(newKit(t, open(t))) })
 		}

@@ -132,6 +132,8 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	_, errs["Load"] = k.d.Load(ctx)
 	_, _, errs["Put"] = k.d.Put(ctx, item("a", "1"), -1, epoch)
 	_, errs["Seed"] = k.d.Seed(ctx, state(1, 1))
+	errs["Touch"] = k.d.Touch(ctx, map[string]time.Time{"id": time.UnixMilli(1)})
+	_, errs["Touched"] = k.d.Touched(ctx)
 	return errs
 }
 

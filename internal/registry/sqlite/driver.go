@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/taskgate/taskgate/internal/registry"
 	"github.com/taskgate/taskgate/internal/sqlitedb"
@@ -38,6 +39,8 @@ const (
 		UNION ALL SELECT kind, project, name, value, revision, deleted, '' FROM registry_items`
 	setState = "INSERT OR REPLACE INTO registry_state (one, epoch, version) VALUES (1, ?, ?)"
 	setItem  = "INSERT OR REPLACE INTO registry_items (kind, project, name, value, revision, deleted) VALUES (?, ?, ?, ?, ?, ?)"
+	setUse   = "INSERT INTO key_uses (id, at) VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"
+	dropUse  = "DELETE FROM key_uses WHERE id = ?"
 )
 
 // Version implements [registry.Driver].
@@ -130,6 +133,41 @@ func (d *Driver) Seed(ctx context.Context, s registry.State) (did bool, err erro
 		return nil
 	})
 	return did && err == nil, err
+}
+
+// Touch implements [registry.Driver].
+func (d *Driver) Touch(ctx context.Context, uses map[string]time.Time) error {
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	return unavailable(d.db.Write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
+		for id, at := range uses {
+			stmt, args := setUse, []any{id, at.UnixMilli()}
+			if at.IsZero() {
+				stmt, args = dropUse, args[:1]
+			}
+			if _, err := tx.Exec(stmt, args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// Touched implements [registry.Driver].
+func (d *Driver) Touched(ctx context.Context) (map[string]time.Time, error) {
+	if err := d.open(ctx); err != nil {
+		return nil, err
+	}
+	out := make(map[string]time.Time)
+	err := d.db.Rows(ctx, "SELECT id, at FROM key_uses", nil, func(scan func(...any) error) error {
+		var id string
+		var at int64
+		err := scan(&id, &at)
+		out[id] = time.UnixMilli(at)
+		return err
+	})
+	return out, unavailable(err)
 }
 
 func store(tx *sqlitedb.Tx, it registry.Item) error {

@@ -1,0 +1,265 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taskgate/taskgate/internal/auth"
+	"github.com/taskgate/taskgate/internal/task"
+)
+
+// store is a registry whose changes show only after a Sync.
+type store struct {
+	mu      sync.Mutex
+	keys    map[string]*task.APIKey // nil: revoked
+	later   map[string]*task.APIKey
+	uses    map[string]time.Time
+	syncs   []time.Time
+	failing error
+}
+
+func (s *store) FindKey(id string) (*task.APIKey, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k, known := s.keys[id]
+	return k, known
+}
+
+func (s *store) UseKey(id string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uses[id] = at
+}
+
+func (s *store) Sync(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.syncs = append(s.syncs, time.Now())
+	if s.failing != nil {
+		return s.failing
+	}
+	for id, k := range s.later {
+		s.keys[id] = k
+	}
+	return nil
+}
+
+func newStore() *store {
+	return &store{keys: make(map[string]*task.APIKey), later: make(map[string]*task.APIKey), uses: make(map[string]time.Time)}
+}
+
+func newKeys(t *testing.T, s *store) *auth.Keys {
+	t.Helper()
+	bootstrap, err := auth.NewAdminKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth.NewKeys(s, bootstrap)
+}
+
+func stored(token auth.Token, expires time.Time) *task.APIKey {
+	return &task.APIKey{
+		ID: token.ID, Project: "acme", Scopes: []auth.Scope{auth.ScopeTasksRead}, Digest: token.Digest, ExpiresAt: expires,
+	}
+}
+
+func request(ctx context.Context, key string) *http.Request {
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	r.Header.Set("Authorization", "Bearer "+key)
+	return r
+}
+
+func TestKeys(t *testing.T) {
+	s := newStore()
+	a := newKeys(t, s)
+	now := time.Now()
+	live, expired, revoked := auth.NewToken(now), auth.NewToken(now), auth.NewToken(now)
+	s.keys[live.ID] = stored(live, now.Add(time.Hour))
+	s.keys[expired.ID] = stored(expired, now)
+	s.keys[revoked.ID] = nil
+	text := live.Reveal()
+	other := auth.NewToken(now).Reveal()
+	secretOf := func(text string) string { return text[strings.LastIndex(text, "_")+1:] }
+	for name, c := range map[string]struct {
+		key string
+		ok  bool
+	}{
+		"the bootstrap key":       {key, true},
+		"live":                    {text, true},
+		"expired":                 {expired.Reveal(), false},
+		"revoked":                 {revoked.Reveal(), false},
+		"another secret":          {strings.TrimSuffix(text, secretOf(text)) + secretOf(other), false},
+		"secret of another key":   {strings.TrimSuffix(text, secretOf(text)) + secretOf(expired.Reveal()), false},
+		"no secret":               {auth.Shown(live.ID), false},
+		"empty secret":            {auth.Shown(live.ID) + "_", false},
+		"cut off":                 {text[:len(text)-1], false},
+		"longer":                  {text + "0", false},
+		"in upper case":           {strings.ToUpper(text), false},
+		"other prefix":            {"sk" + strings.TrimPrefix(text, "tg"), false},
+		"letters that no key has": {strings.TrimSuffix(text, text[len(text)-1:]) + "z", false},
+	} {
+		p, err := a.Authenticate(request(t.Context(), c.key))
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil && (task.CodeOf(err) != auth.CodeUnauthenticated || strings.Contains(err.Error(), c.key)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && c.key == text &&
+			(p.Project != "acme" || p.KeyID != live.ID || !p.Can(auth.ScopeTasksRead) || p.Can(auth.ScopeTasksWrite) || p.Admin() || p.ExpiresAt.IsZero()) {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if len(s.uses) != 1 || s.uses[live.ID].Before(now) {
+		t.Errorf("uses %v", s.uses)
+	}
+	if len(s.syncs) != 0 {
+		t.Errorf("%d looks into the store for keys that are known, or none", len(s.syncs))
+	}
+}
+
+func TestToken(t *testing.T) {
+	now := time.Now()
+	seen := make(map[string]bool)
+	last := ""
+	for i := range 100 {
+		token := auth.NewToken(now.Add(time.Duration(i) * time.Millisecond))
+		if token.ID <= last {
+			t.Fatalf("%s is not after %s", token.ID, last)
+		}
+		last = token.ID
+		text := token.Reveal()
+		if seen[text] || !strings.HasPrefix(text, "tg_"+token.ID+"_") || len(text) != 3+18+1+32 || !auth.IsKeyID(token.ID) {
+			t.Fatalf("%s", text)
+		}
+		seen[text] = true
+		for _, out := range []string{fmt.Sprint(token), fmt.Sprintf("%v %+v %#v %s", token, token, token, token)} {
+			if strings.Contains(out, text) {
+				t.Fatalf("shows its secret: %s", out)
+			}
+		}
+	}
+	for _, bad := range []string{"", "x", last + "0", strings.ToUpper(last), strings.Repeat("z", len(last))} {
+		if auth.IsKeyID(bad) {
+			t.Errorf("%q is the id of a key", bad)
+		}
+	}
+}
+
+// TestUnknownKey: a key that was made elsewhere works after a look into the
+// store, of which there is at most one a second, whoever asks.
+func TestUnknownKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		a := newKeys(t, s)
+		try := func(token auth.Token) error {
+			_, err := a.Authenticate(request(t.Context(), token.Reveal()))
+			return err
+		}
+		first := auth.NewToken(time.Now())
+		s.later[first.ID] = stored(first, time.Time{})
+		if err := try(first); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		fresh := auth.NewToken(time.Now())
+		s.later[fresh.ID] = stored(fresh, time.Time{})
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() {
+				token := fresh
+				if i%2 == 1 {
+					token = auth.NewToken(time.Now())
+				}
+				if err := try(token); (err == nil) != (i%2 == 0) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(start); took > 1001*time.Millisecond {
+			t.Errorf("known after %v", took)
+		}
+		for range 5 {
+			if err := try(auth.NewToken(time.Now())); task.CodeOf(err) != auth.CodeUnauthenticated {
+				t.Error(err)
+			}
+		}
+		if len(s.syncs) != 7 {
+			t.Errorf("%d looks into the store", len(s.syncs))
+		}
+		for i := 1; i < len(s.syncs); i++ {
+			if gap := s.syncs[i].Sub(s.syncs[i-1]); gap < time.Second {
+				t.Errorf("a look after %v", gap)
+			}
+		}
+	})
+}
+
+// TestUnknownKeyFlood: who waits is bounded; the rest is refused at once.
+func TestUnknownKeyFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		a := newKeys(t, s)
+		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()))
+		var wg sync.WaitGroup
+		for range 1000 {
+			wg.Go(func() { _, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal())) })
+		}
+		synctest.Wait()
+		start := time.Now()
+		_, err := a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()))
+		if task.CodeOf(err) != auth.CodeUnauthenticated || time.Since(start) > 0 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		wg.Wait()
+		if len(s.syncs) != 2 {
+			t.Errorf("%d looks into the store", len(s.syncs))
+		}
+	})
+}
+
+// TestUnknownKeyLeaves: a caller that leaves takes nobody's look along.
+func TestUnknownKeyLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		a := newKeys(t, s)
+		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()))
+		fresh := auth.NewToken(time.Now())
+		s.later[fresh.ID] = stored(fresh, time.Time{})
+		gone, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = a.Authenticate(request(gone, auth.NewToken(time.Now()).Reveal())) })
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := a.Authenticate(request(t.Context(), fresh.Reveal())); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := a.Authenticate(request(gone, fresh.Reveal())); !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+	})
+}
+
+func TestUnknownKeyWithoutStore(t *testing.T) {
+	s := newStore()
+	s.failing = task.Errorf(task.CodeUnavailable, "the registry cannot be reached now")
+	a := newKeys(t, s)
+	if _, err := a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal())); task.CodeOf(err) != task.CodeUnavailable {
+		t.Error(err)
+	}
+}
