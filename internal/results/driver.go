@@ -215,6 +215,18 @@ type Driver interface { //nolint:interfacebloat // one store, one contract; who 
 	// Unflag removes the row's flag and sets when it ends, if the flag is the
 	// given one; otherwise nothing changes. The version stays what it is.
 	Unflag(ctx context.Context, id task.ID, flag int, keepTill time.Time) error
+	// SwapDocument writes a document if the present one has the document's
+	// version (0: there is none), which grows by one: exactly one winner of
+	// concurrent swaps, durable when it returns nil. Data nil removes it.
+	// When not ok, present is what is there (Version 0: nothing).
+	SwapDocument(ctx context.Context, doc task.Document) (present task.Document, ok bool, err error)
+	// ReadDocument returns a document, Version 0 when there is none or its
+	// KeepTill passed. KeepTill need not be set in what is read.
+	ReadDocument(ctx context.Context, kind, group, name string) (task.Document, error)
+	// ListDocuments returns up to limit documents of a group, names in
+	// descending byte order, those below before ("": from the last name); more
+	// tells whether the list goes on. Documents that are gone are left out.
+	ListDocuments(ctx context.Context, kind, group, before string, limit int) (docs []task.Document, more bool, err error)
 	// Forget removes what TTLs left behind (index entries of rows that are
 	// gone), a bounded step at a time.
 	Forget(ctx context.Context, project string, now time.Time) error

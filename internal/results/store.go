@@ -21,6 +21,8 @@ func NewStore(d Driver) *Store { return &Store{d: d} }
 // topicCancel carries the ids of tasks whose running request is to be aborted.
 const topicCancel Topic = "cancel"
 
+var errLongDocument = errors.New("a document is too long")
+
 func fail(err error) error {
 	switch {
 	case err == nil:
@@ -184,6 +186,32 @@ func (s *Store) Depths(ctx context.Context, project string, ep task.EndpointID) 
 func (s *Store) Expiring(ctx context.Context, now time.Time, limit int) ([]task.ID, error) {
 	ids, err := s.d.Expiring(ctx, now, limit)
 	return ids, fail(err)
+}
+
+// SwapDocument writes a document if the present one has the document's version
+// (0: there is none), which grows by one; Data nil removes it. When it is not
+// ok, present is what is there.
+func (s *Store) SwapDocument(ctx context.Context, doc task.Document) (present task.Document, ok bool, err error) {
+	if len(doc.Data) > task.MaxDocument {
+		return task.Document{}, false, fail(errLongDocument)
+	}
+	present, ok, err = s.d.SwapDocument(ctx, doc)
+	return present, ok, fail(err)
+}
+
+// ReadDocument returns a document, Version 0 when there is none.
+func (s *Store) ReadDocument(ctx context.Context, kind, group, name string) (task.Document, error) {
+	doc, err := s.d.ReadDocument(ctx, kind, group, name)
+	return doc, fail(err)
+}
+
+// ListDocuments returns up to limit documents of a group, names descending,
+// those below before ("": from the last name).
+func (s *Store) ListDocuments(
+	ctx context.Context, kind, group, before string, limit int,
+) (docs []task.Document, more bool, err error) {
+	docs, more, err = s.d.ListDocuments(ctx, kind, group, before, limit)
+	return docs, more, fail(err)
 }
 
 // Forget does a bounded step of cleaning up after TTLs.

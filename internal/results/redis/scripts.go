@@ -38,6 +38,10 @@ var (
 	dropLua string
 	//go:embed lead.lua
 	leadLua string
+	//go:embed swapdocument.lua
+	swapDocumentLua string
+	//go:embed listdocuments.lua
+	listDocumentsLua string
 
 	createScript   = redis.NewScript(libLua + createLua)
 	swapScript     = redis.NewScript(libLua + swapLua)
@@ -53,4 +57,7 @@ var (
 	forgetScript   = redis.NewScript(forgetLua)
 	dropScript     = redis.NewScript(dropLua)
 	leadScript     = redis.NewScript(leadLua)
+
+	swapDocumentScript  = redis.NewScript(swapDocumentLua)
+	listDocumentsScript = redis.NewScript(listDocumentsLua)
 )

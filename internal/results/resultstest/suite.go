@@ -29,7 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	t.Helper()
 	groups := []map[string]func(*kit){
 		createCases(), acceptCases(), swapCases(), partCases(), waitCases(), listCases(), pageCases(),
-		indexCases(), liveCases(), flagCases(),
+		indexCases(), flagCases(), documentCases(), liveCases(),
 	}
 	for _, group := range groups {
 		for name, run := range group {

@@ -108,6 +108,9 @@ func (d *Driver) Forget(ctx context.Context, _ string, _ time.Time) error {
 		if _, err := removeAll(tx, selectForgotten, now, forgetStep); err != nil {
 			return err
 		}
+		if _, err := tx.Exec(forgetDocuments, now, forgetStep); err != nil {
+			return err
+		}
 		_, err := tx.Exec("DELETE FROM idem WHERE key IN (SELECT key FROM idem WHERE until <= ? ORDER BY until LIMIT ?)", now, forgetStep)
 		return err
 	})

@@ -3,6 +3,7 @@ package sqlite
 // Queries whose plans are checked.
 var (
 	Lists           = lists
+	ListDocuments   = listDocuments
 	SelectAbandoned = selectAbandoned
 	SelectForgotten = selectForgotten
 	SelectFlagged   = selectFlagged

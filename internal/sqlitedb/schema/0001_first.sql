@@ -91,6 +91,18 @@ CREATE TABLE idem (
 ) WITHOUT ROWID;
 CREATE INDEX idem_until ON idem (until);
 
+-- Small values beside the tasks, such as bulk jobs.
+CREATE TABLE documents (
+  kind      TEXT    NOT NULL,
+  grp       TEXT    NOT NULL,
+  name      TEXT    NOT NULL,
+  version   INTEGER NOT NULL,
+  data      BLOB    NOT NULL,
+  keep_till INTEGER NOT NULL,
+  PRIMARY KEY (kind, grp, name)
+) WITHOUT ROWID;
+CREATE INDEX documents_keep ON documents (keep_till);
+
 -- Registry -----------------------------------------------------------------
 
 CREATE TABLE registry_items (
