@@ -51,8 +51,15 @@ func is[T error](err error) bool {
 
 func isTLS(err error) bool {
 	return is[*tls.CertificateVerificationError](err) || is[tls.RecordHeaderError](err) || is[tls.AlertError](err) ||
-		is[x509.UnknownAuthorityError](err) || is[x509.HostnameError](err) || is[x509.CertificateInvalidError](err) ||
+		is[x509.UnknownAuthorityError](err) || isAlert(err) || is[x509.HostnameError](err) || is[x509.CertificateInvalidError](err) ||
 		errors.Is(err, http.ErrSchemeMismatch)
+}
+
+// isAlert: with TLS 1.3 a server refuses a client's certificate after the
+// handshake.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
 }
 
 func isDial(err error) bool {

@@ -24,6 +24,8 @@ type SenderOptions struct {
 	Version string
 	// CAFile adds certificates (PEM) to the system's.
 	CAFile string
+	// Open decrypts the secret of an endpoint's auth; nil: no endpoint has one.
+	Open func(ep *task.Endpoint) (task.TargetSecret, error)
 	// ConnsPerHost bounds the connections to one host; 0 means 512.
 	ConnsPerHost int
 }
@@ -34,6 +36,7 @@ const defaultConnsPerHost = 512
 type Sender struct {
 	client    *http.Client
 	transport *http.Transport
+	targets   *targets
 	userAgent string
 }
 
@@ -42,22 +45,31 @@ func NewSender(opt SenderOptions) (*Sender, error) {
 	if opt.ConnsPerHost <= 0 {
 		opt.ConnsPerHost = defaultConnsPerHost
 	}
-	t, err := newTransport(opt.Guard, opt.CAFile, opt.ConnsPerHost)
+	roots, err := certificates(opt.CAFile)
 	if err != nil {
 		return nil, err
 	}
+	t := newTransport(opt.Guard, roots, opt.ConnsPerHost)
+	client := newClient(t)
 	return &Sender{
-		transport: t,
-		userAgent: "Taskgate/" + opt.Version,
-		client: &http.Client{
-			Transport:     shielded{t},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		transport: t, client: client, userAgent: "Taskgate/" + opt.Version,
+		targets: &targets{open: opt.Open, shared: client, base: t, byID: make(map[task.EndpointID]*target)},
 	}, nil
 }
 
+// newClient makes a client that follows no redirects.
+func newClient(t *http.Transport) *http.Client {
+	return &http.Client{
+		Transport:     shielded{t},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // Close closes idle connections.
-func (s *Sender) Close() { s.transport.CloseIdleConnections() }
+func (s *Sender) Close() {
+	s.transport.CloseIdleConnections()
+	s.targets.close()
+}
 
 // Request is one attempt to make.
 type Request struct {
@@ -110,23 +122,24 @@ func (s *Sender) Send(ctx context.Context, r *Request) *Answer {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, errTimeout)
 	defer cancel()
 	tr := &trace{}
-	a := s.exchange(httptrace.WithClientTrace(ctx, tr.hooks()), r, tr, begin)
+	a := s.exchange(ctx, r, tr, begin)
 	a.Took = time.Since(begin)
 	a.Sent = tr.wasSent()
 	return a
 }
 
 func (s *Sender) exchange(ctx context.Context, r *Request, tr *trace, now time.Time) *Answer {
-	req, err := s.request(ctx, r, now)
+	req, err := s.request(httptrace.WithClientTrace(ctx, tr.hooks()), r, now)
 	if err != nil {
 		return &Answer{Reason: task.ReasonInternal, Err: bare(err)}
 	}
-	resp, err := s.retrying(tr).Do(req)
+	to, err := s.targets.of(r.Endpoint)
 	if err != nil {
-		if resp != nil { // the pass-through handler may keep it
-			_ = resp.Body.Close()
-		}
-		return &Answer{Reason: reasonOf(ctx, err, tr), Err: bare(err)}
+		return &Answer{Reason: task.ReasonInternal, Err: err}
+	}
+	resp, failed := s.authorized(ctx, to, req, tr)
+	if failed != nil {
+		return failed
 	}
 	defer func() { _ = resp.Body.Close() }()
 	a := &Answer{Status: resp.StatusCode, Header: resp.Header}
@@ -134,6 +147,30 @@ func (s *Sender) exchange(ctx context.Context, r *Request, tr *trace, now time.T
 		a.State, a.Reason, a.Err = BodyBroken, reasonOf(ctx, err, tr), bare(err)
 	}
 	return a
+}
+
+// authorized makes the request as the target wants its callers to be known. A
+// 401 to an access token means that it has ended before its time: once, a new
+// one is tried. The handler has refused that request, so it was no attempt.
+func (s *Sender) authorized(
+	ctx context.Context, to *target, req *retryablehttp.Request, tr *trace,
+) (resp *http.Response, failed *Answer) {
+	for fresh := false; ; fresh = true {
+		if err := to.authorize(ctx, req.Header, fresh); err != nil {
+			return nil, &Answer{Reason: tokenReason(ctx, err), Err: withoutBody(err)}
+		}
+		resp, err := s.retrying(to.client, tr).Do(req)
+		if err != nil {
+			if resp != nil { // the pass-through handler may keep it
+				_ = resp.Body.Close()
+			}
+			return nil, &Answer{Reason: reasonOf(ctx, err, tr), Err: bare(err)}
+		}
+		if resp.StatusCode != http.StatusUnauthorized || !to.renews() || fresh {
+			return resp, nil
+		}
+		_ = resp.Body.Close()
+	}
 }
 
 func (s *Sender) request(ctx context.Context, r *Request, now time.Time) (*retryablehttp.Request, error) {
@@ -157,9 +194,9 @@ const quickPause = 100 * time.Millisecond
 
 // retrying is a client for one attempt: the library's client is its
 // configuration, and the decision needs this attempt's trace.
-func (s *Sender) retrying(tr *trace) *retryablehttp.Client {
+func (s *Sender) retrying(client *http.Client, tr *trace) *retryablehttp.Client {
 	return &retryablehttp.Client{
-		HTTPClient: s.client,
+		HTTPClient: client,
 		RetryMax:   1,
 		Backoff:    func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return quickPause },
 		CheckRetry: func(ctx context.Context, _ *http.Response, err error) (bool, error) {

@@ -29,11 +29,7 @@ const (
 // newTransport makes the one transport of all deliveries. conns bounds the
 // connections to one host; the pool (limits.go) is what limits endpoints, so
 // it is no lower than that.
-func newTransport(g *Guard, caFile string, conns int) (*http.Transport, error) {
-	roots, err := certificates(caFile)
-	if err != nil {
-		return nil, err
-	}
+func newTransport(g *Guard, roots *x509.CertPool, conns int) *http.Transport {
 	return &http.Transport{
 		Proxy:                  nil, // a proxy would connect past the guard
 		DialContext:            g.dialer(),
@@ -48,7 +44,7 @@ func newTransport(g *Guard, caFile string, conns int) (*http.Transport, error) {
 		IdleConnTimeout:        idleFor,
 		// A dead HTTP/2 connection would take every request to its host along.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-	}, nil
+	}
 }
 
 var errNoCertificate = errors.New("no certificate in it")

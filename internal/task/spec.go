@@ -103,7 +103,9 @@ type Endpoint struct {
 	// SealedSecret signs what is delivered. It is sealed for the owner
 	// (Project, Name).
 	SealedSecret SealedSecret `json:"sealed_secret"`
-	Paused       bool         `json:"paused,omitempty"`
+	// Auth is how deliveries show who they are; nil: not at all.
+	Auth   *TargetAuth `json:"auth,omitempty"`
+	Paused bool        `json:"paused,omitempty"`
 	// Disabled says why the endpoint takes no deliveries (e.g. it answered
 	// 410), "" when it does. Its tasks are held.
 	Disabled  Reason    `json:"disabled,omitempty"`

@@ -111,6 +111,7 @@ const (
 	ReasonConnect        Reason = "connect_error"
 	ReasonDNS            Reason = "dns_error"
 	ReasonTLS            Reason = "tls_error"
+	ReasonTargetAuth     Reason = "target_auth"    // no access token was to be had for the endpoint
 	ReasonProtocol       Reason = "protocol_error" // garbage, or closed before the answer was whole
 	ReasonBlockedAddress Reason = "blocked_address"
 
@@ -134,7 +135,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonHandler4xx, ReasonHandler5xx, ReasonThrottled, ReasonPermanentStatus, ReasonGone, ReasonRedirect,
-		ReasonRetryNever, ReasonResultTooLarge, ReasonTimeout, ReasonConnect, ReasonDNS, ReasonTLS, ReasonProtocol,
+		ReasonRetryNever, ReasonResultTooLarge, ReasonTimeout, ReasonConnect, ReasonDNS, ReasonTLS, ReasonTargetAuth, ReasonProtocol,
 		ReasonBlockedAddress, ReasonAttemptsExhausted, ReasonMaxAge, ReasonLostWorker, ReasonCancelled, ReasonExpired,
 		ReasonEndpointDeleted, ReasonShutdown, ReasonReplayed, ReasonRunNow, ReasonRescheduled,
 		ReasonCompletionTimeout, ReasonInternal,
