@@ -78,6 +78,8 @@ type Secrets interface {
 	Signs(ep *task.Endpoint, secret string) bool
 	// Seal encrypts a secret for the registry, bound to its endpoint.
 	Seal(project, endpoint, secret string) ([]byte, error)
+	// SealTarget does the same with what the endpoint's target asks for.
+	SealTarget(project, endpoint string, secret task.TargetSecret) ([]byte, error)
 }
 
 // Authenticator says who calls. Errors carry the codes of package auth.

@@ -33,6 +33,7 @@ func (s *Server) endpoint(in *gen.EndpointConfig, f *faults) task.Endpoint {
 			r.fault("secret", detail)
 		}
 	}
+	out.Auth = s.targetAuth(in.Auth, f)
 	if in.Labels != nil {
 		checkLabels(*in.Labels, "/labels", f.inBody)
 		out.Labels = maps.Clone(*in.Labels)

@@ -75,6 +75,9 @@ func (p *patching) merged(old *task.Endpoint, f *faults) (*gen.EndpointConfig, e
 	if err := json.Unmarshal(text, &tree); err != nil {
 		return nil, task.Wrap(task.CodeInternal, err, "")
 	}
+	if object, ok := tree.(map[string]any); ok && p.otherAuth(old) {
+		delete(object, "auth")
+	}
 	tree = mergePatch(tree, p.patch)
 	conform(p.s.contract.endpoint, tree, f.inBody)
 	if text, err = json.Marshal(tree); err != nil {
@@ -92,6 +95,14 @@ func (p *patching) merged(old *task.Endpoint, f *faults) (*gen.EndpointConfig, e
 	return in, nil
 }
 
+// otherAuth reports whether the patch changes the type of auth: fields of the
+// present one would make no sense with it.
+func (p *patching) otherAuth(old *task.Endpoint) bool {
+	auth, _ := p.patch["auth"].(map[string]any)
+	kind, given := auth["type"]
+	return given && old.Auth != nil && kind != string(old.Auth.Type)
+}
+
 // configOf is the configuration that would make the endpoint, but for its
 // secret.
 func configOf(ep *task.Endpoint) gen.EndpointConfig {
@@ -99,7 +110,7 @@ func configOf(ep *task.Endpoint) gen.EndpointConfig {
 	out := gen.EndpointConfig{
 		Url: ep.URL, Method: new(gen.EndpointConfigMethod(ep.Method)),
 		Timeout: new(task.Duration(ep.TimeoutFor(&task.Spec{})).String()),
-		Retry:   viewRetry(ep.Retry), Result: &result, Paused: new(ep.Paused),
+		Retry:   viewRetry(ep.Retry), Result: &result, Auth: viewAuth(ep.Auth), Paused: new(ep.Paused),
 	}
 	if ep.Headers != nil {
 		out.Headers = (*gen.Headers)(&ep.Headers)

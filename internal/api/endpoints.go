@@ -61,6 +61,9 @@ func (p *replacement) of(old *task.Endpoint) (task.Endpoint, error) {
 	if p.in.Paused != nil {
 		next.Paused = *p.in.Paused
 	}
+	if err := p.keepSecret(&next, old); err != nil {
+		return task.Endpoint{}, err
+	}
 	secret := p.in.Secret
 	if secret == nil && old != nil && !old.SealedSecret.IsZero() {
 		next.SealedSecret = old.SealedSecret
@@ -225,7 +228,7 @@ func (s *Server) viewEndpoint(ctx context.Context, ep *task.Endpoint) gen.Endpoi
 	out := gen.Endpoint{
 		Name: ep.Name, Url: ep.URL, Method: gen.EndpointMethod(ep.Method), Headers: ep.Headers,
 		Timeout: task.Duration(ep.TimeoutFor(&task.Spec{})).String(), Retry: viewRetry(ep.Retry),
-		Result: viewResultPolicy(&ep.Result), Labels: ep.Labels, Paused: ep.Paused,
+		Result: viewResultPolicy(&ep.Result), Labels: ep.Labels, Auth: viewAuth(ep.Auth), Paused: ep.Paused,
 		DisabledReason: viewReason(ep.Disabled), CreatedAt: ep.CreatedAt.UTC(), UpdatedAt: ep.UpdatedAt.UTC(),
 	}
 	if until := ep.SealedSecret.PreviousUntil; until.After(s.opt.Now()) {

@@ -381,6 +381,9 @@ func (secrets) Signs(ep *task.Endpoint, s string) bool {
 	return string(ep.SealedSecret.Current) == "sealed:"+s
 }
 
+func (secrets) SealTarget(_, _ string, s task.TargetSecret) ([]byte, error) {
+	return []byte("sealed:" + s.Password + s.Token + s.ClientSecret + s.PrivateKey), nil
+}
 func (secrets) Seal(_, _, secret string) ([]byte, error) { return []byte("sealed:" + secret), nil }
 
 var errDown = errors.New("dial tcp 10.0.0.7:6379: connection refused")

@@ -17,7 +17,7 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 		Engine: b.engine, Keeper: b.engine, Endpoints: b.registry, Source: source{b.queue},
 		Secrets: b.secrets.open,
 	}, dispatch.Options{
-		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile},
+		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile, Open: b.secrets.openTarget},
 		Pool:   dispatch.PoolOptions{Total: a.cfg.Concurrency},
 		Grace:  a.cfg.ShutdownGrace, Logger: a.log,
 	})

@@ -2,6 +2,9 @@ package app
 
 import (
 	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/seal"
@@ -28,6 +31,29 @@ func (s secrets) Seal(project, endpoint, secret string) ([]byte, error) {
 func (s secrets) Signs(ep *task.Endpoint, secret string) bool {
 	plain, err := s.ring.Open(ep.SealedSecret.Current, ep.Project, ep.Name)
 	return err == nil && subtle.ConstantTimeCompare(plain, []byte(secret)) == 1
+}
+
+// ownerAuth keeps a sealed target's secret from passing for a signing secret.
+const ownerAuth = "auth"
+
+func (s secrets) SealTarget(project, endpoint string, secret task.TargetSecret) ([]byte, error) {
+	plain, err := json.Marshal(secret)
+	if err != nil {
+		return nil, fmt.Errorf("encode target's secret: %w", err)
+	}
+	return s.ring.Seal(plain, project, endpoint, ownerAuth), nil
+}
+
+// openTarget returns what an endpoint's target asks its callers for.
+func (s secrets) openTarget(ep *task.Endpoint) (out task.TargetSecret, err error) {
+	plain, err := s.ring.Open(ep.Auth.Sealed, ep.Project, ep.Name, ownerAuth)
+	if err != nil {
+		return out, err
+	}
+	if json.Unmarshal(plain, &out) != nil {
+		return out, errors.New("not a target's secret") // the cause would quote it
+	}
+	return out, nil
 }
 
 // open returns what signs an endpoint's deliveries now, the current secret

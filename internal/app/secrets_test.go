@@ -41,3 +41,28 @@ func TestSecretsOpen(t *testing.T) {
 		t.Error("opened what was sealed for something else")
 	}
 }
+
+// A target's secret opens for its endpoint only, and never as another kind.
+func TestTargetSecrets(t *testing.T) {
+	ring, err := seal.NewRing(seal.GenerateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := secrets{ring}
+	sealed, err := s.SealTarget("p", "e", task.TargetSecret{Password: "hunter2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ep := task.Endpoint{Project: "p", Name: "e", Auth: &task.TargetAuth{Sealed: sealed}}
+	if got, err := s.openTarget(&ep); err != nil || got.Password != "hunter2" {
+		t.Errorf("%v, %v", got.Password == "hunter2", err)
+	}
+	ep.SealedSecret.Current = sealed
+	if _, err := s.open(&ep); err == nil {
+		t.Error("a target's secret signs")
+	}
+	ep.Name = "f"
+	if _, err := s.openTarget(&ep); err == nil {
+		t.Error("opened for another endpoint")
+	}
+}

@@ -53,7 +53,7 @@ func NewSender(opt SenderOptions) (*Sender, error) {
 	client := newClient(t)
 	return &Sender{
 		transport: t, client: client, userAgent: "Taskgate/" + opt.Version,
-		targets: &targets{open: opt.Open, shared: client, base: t, byID: make(map[task.EndpointID]*target)},
+		targets: &targets{open: opt.Open, shared: &target{client: client}, base: t, byID: make(map[task.EndpointID]*target)},
 	}, nil
 }
 

@@ -30,7 +30,7 @@ const tokenLeeway = 30 * time.Second
 // with what it takes, opened once and kept until its endpoint changes.
 type targets struct {
 	open   func(ep *task.Endpoint) (task.TargetSecret, error)
-	shared *http.Client
+	shared *target // of all others
 	base   *http.Transport
 
 	mu   sync.Mutex
@@ -49,7 +49,7 @@ type target struct {
 // of returns the target of an endpoint.
 func (ts *targets) of(ep *task.Endpoint) (*target, error) {
 	if ep.Auth == nil || ep.Auth.Type == task.AuthNone && ep.Auth.CA == "" {
-		return &target{client: ts.shared}, nil
+		return ts.shared, nil
 	}
 	text, err := json.Marshal(ep.Auth)
 	if err != nil {
@@ -106,7 +106,7 @@ func (ts *targets) make(ep *task.Endpoint) (*target, error) {
 			return nil, err
 		}
 	}
-	t := &target{client: ts.shared}
+	t := &target{client: ts.shared.client}
 	if err := ts.connect(t, a, secret); err != nil {
 		return nil, err
 	}

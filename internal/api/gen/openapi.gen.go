@@ -34,6 +34,33 @@ func (e EndpointMethod) Valid() bool {
 	}
 }
 
+// Defines values for EndpointAuthType.
+const (
+	Basic                   EndpointAuthType = "basic"
+	Bearer                  EndpointAuthType = "bearer"
+	Mtls                    EndpointAuthType = "mtls"
+	None                    EndpointAuthType = "none"
+	Oauth2ClientCredentials EndpointAuthType = "oauth2_client_credentials"
+)
+
+// Valid indicates whether the value is a known member of the EndpointAuthType enum.
+func (e EndpointAuthType) Valid() bool {
+	switch e {
+	case Basic:
+		return true
+	case Bearer:
+		return true
+	case Mtls:
+		return true
+	case None:
+		return true
+	case Oauth2ClientCredentials:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EndpointConfigMethod.
 const (
 	EndpointConfigMethodPATCH EndpointConfigMethod = "PATCH"
@@ -176,6 +203,7 @@ const (
 	ReasonRetryNever        Reason = "retry_never"
 	ReasonRunNow            Reason = "run_now"
 	ReasonShutdown          Reason = "shutdown"
+	ReasonTargetAuth        Reason = "target_auth"
 	ReasonThrottled         Reason = "throttled"
 	ReasonTimeout           Reason = "timeout"
 	ReasonTlsError          Reason = "tls_error"
@@ -229,6 +257,8 @@ func (e Reason) Valid() bool {
 	case ReasonRunNow:
 		return true
 	case ReasonShutdown:
+		return true
+	case ReasonTargetAuth:
 		return true
 	case ReasonThrottled:
 		return true
@@ -367,6 +397,7 @@ type Attempt struct {
 	// - `result_too_large`: the answer's body is over the endpoint's limit
 	// - `timeout`: no whole answer within the attempt's limit
 	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
 	// - `protocol_error`: the answer was not HTTP, or broke off
 	// - `blocked_address`: the address must not be called
 	// - `attempts_exhausted`, `max_age`: the retry policy's end
@@ -396,7 +427,20 @@ type AttemptList struct {
 
 // Endpoint defines model for Endpoint.
 type Endpoint struct {
-	CreatedAt time.Time `json:"created_at"`
+	// Auth How deliveries show who they are, beside their signature. Secrets are never shown again; one that is absent stays as
+	// it is while the type does.
+	//
+	// - `none`
+	// - `basic` (RFC 7617): `username`, `password`
+	// - `bearer` (RFC 6750): `token`
+	// - `oauth2_client_credentials` (RFC 6749, section 4.4): `client_id`, `client_secret`, `token_url`, and if wanted
+	//   `scopes` and `audience`. A token is kept until it ends, and replaced once when the handler answers 401 to it
+	// - `mtls`: a client `certificate` and its `private_key`
+	//
+	//
+	// Example: {"password":"correct horse battery staple","type":"basic","username":"taskgate"}
+	Auth      *EndpointAuth `json:"auth,omitempty"`
+	CreatedAt time.Time     `json:"created_at"`
 
 	// DisabledReason Why a task is in its state, or why an attempt ended as it did.
 	//
@@ -410,6 +454,7 @@ type Endpoint struct {
 	// - `result_too_large`: the answer's body is over the endpoint's limit
 	// - `timeout`: no whole answer within the attempt's limit
 	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
 	// - `protocol_error`: the answer was not HTTP, or broke off
 	// - `blocked_address`: the address must not be called
 	// - `attempts_exhausted`, `max_age`: the retry policy's end
@@ -460,8 +505,75 @@ type Endpoint struct {
 // EndpointMethod defines model for Endpoint.Method.
 type EndpointMethod string
 
+// EndpointAuth How deliveries show who they are, beside their signature. Secrets are never shown again; one that is absent stays as
+// it is while the type does.
+//
+//   - `none`
+//   - `basic` (RFC 7617): `username`, `password`
+//   - `bearer` (RFC 6750): `token`
+//   - `oauth2_client_credentials` (RFC 6749, section 4.4): `client_id`, `client_secret`, `token_url`, and if wanted
+//     `scopes` and `audience`. A token is kept until it ends, and replaced once when the handler answers 401 to it
+//   - `mtls`: a client `certificate` and its `private_key`
+//
+// Example: {"password":"correct horse battery staple","type":"basic","username":"taskgate"}
+type EndpointAuth struct {
+	Audience *string `json:"audience,omitempty"`
+
+	// Ca Certificates (PEM) to trust for this target besides the usual; with any type.
+	Ca *string `json:"ca,omitempty"`
+
+	// Certificate PEM, the client's own first.
+	Certificate  *string `json:"certificate,omitempty"`
+	ClientId     *string `json:"client_id,omitempty"`
+	ClientSecret *string `json:"client_secret,omitempty"`
+	Password     *string `json:"password,omitempty"`
+
+	// PrivateKey PEM.
+	PrivateKey *string  `json:"private_key,omitempty"`
+	Scopes     []string `json:"scopes,omitempty"`
+	Token      *string  `json:"token,omitempty"`
+
+	// TokenUrl Guarded like `url`.
+	TokenUrl *string          `json:"token_url,omitempty"`
+	Type     EndpointAuthType `json:"type"`
+	Username *string          `json:"username,omitempty"`
+}
+
+// EndpointAuthType defines model for EndpointAuth.Type.
+type EndpointAuthType string
+
+// EndpointAuthPatch Fields of `EndpointAuth` to change; `null` stands for `none`. A new `type` begins with nothing of the present one.
+type EndpointAuthPatch struct {
+	Audience     *string  `json:"audience,omitempty"`
+	Ca           *string  `json:"ca,omitempty"`
+	Certificate  *string  `json:"certificate,omitempty"`
+	ClientId     *string  `json:"client_id,omitempty"`
+	ClientSecret *string  `json:"client_secret,omitempty"`
+	Password     *string  `json:"password,omitempty"`
+	PrivateKey   *string  `json:"private_key,omitempty"`
+	Scopes       []string `json:"scopes,omitempty"`
+	Token        *string  `json:"token,omitempty"`
+	TokenUrl     *string  `json:"token_url,omitempty"`
+	Type         *string  `json:"type,omitempty"`
+	Username     *string  `json:"username,omitempty"`
+}
+
 // EndpointConfig defines model for EndpointConfig.
 type EndpointConfig struct {
+	// Auth How deliveries show who they are, beside their signature. Secrets are never shown again; one that is absent stays as
+	// it is while the type does.
+	//
+	// - `none`
+	// - `basic` (RFC 7617): `username`, `password`
+	// - `bearer` (RFC 6750): `token`
+	// - `oauth2_client_credentials` (RFC 6749, section 4.4): `client_id`, `client_secret`, `token_url`, and if wanted
+	//   `scopes` and `audience`. A token is kept until it ends, and replaced once when the handler answers 401 to it
+	// - `mtls`: a client `certificate` and its `private_key`
+	//
+	//
+	// Example: {"password":"correct horse battery staple","type":"basic","username":"taskgate"}
+	Auth *EndpointAuth `json:"auth,omitempty"`
+
 	// Headers Headers for the handler, up to 50 and 16 KiB. Those that HTTP or Taskgate sets are refused: `Host`, `Content-*`
 	// (but `Content-Encoding`, `Content-Language`, `Content-Disposition`, `Content-Location`), `Connection` and the
 	// other hop-by-hop ones, `User-Agent`, `Idempotency-Key`, `traceparent`, `tracestate`, `webhook-*`, `Taskgate-*`.
@@ -520,6 +632,9 @@ type EndpointList struct {
 
 // EndpointPatch A merge patch for an `EndpointConfig`; `null` stands for the default.
 type EndpointPatch struct {
+	// Auth Fields of `EndpointAuth` to change; `null` stands for `none`. A new `type` begins with nothing of the present one.
+	Auth *EndpointAuthPatch `json:"auth,omitempty"`
+
 	// Headers Headers to set, and `null` for those to remove.
 	Headers map[string]*string `json:"headers,omitempty"`
 
@@ -637,6 +752,7 @@ type ProblemCode string
 // - `result_too_large`: the answer's body is over the endpoint's limit
 // - `timeout`: no whole answer within the attempt's limit
 // - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
 // - `protocol_error`: the answer was not HTTP, or broke off
 // - `blocked_address`: the address must not be called
 // - `attempts_exhausted`, `max_age`: the retry policy's end
@@ -829,6 +945,7 @@ type Task struct {
 	// - `result_too_large`: the answer's body is over the endpoint's limit
 	// - `timeout`: no whole answer within the attempt's limit
 	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
 	// - `protocol_error`: the answer was not HTTP, or broke off
 	// - `blocked_address`: the address must not be called
 	// - `attempts_exhausted`, `max_age`: the retry policy's end
