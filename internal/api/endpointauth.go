@@ -81,6 +81,10 @@ func (s *Server) checkAuth(in *gen.EndpointAuth, note func(field, detail string)
 			note("token_url", detail)
 		}
 	}
+	checkCertificates(in, note)
+}
+
+func checkCertificates(in *gen.EndpointAuth, note func(field, detail string)) {
 	if in.Ca != nil && !x509.NewCertPool().AppendCertsFromPEM([]byte(*in.Ca)) {
 		note("ca", "must be certificates in PEM")
 	}
