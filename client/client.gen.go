@@ -280,16 +280,16 @@ func (e Reason) Valid() bool {
 
 // Defines values for ResultPolicyOversize.
 const (
-	Discard ResultPolicyOversize = "discard"
-	Fail    ResultPolicyOversize = "fail"
+	ResultPolicyOversizeDiscard ResultPolicyOversize = "discard"
+	ResultPolicyOversizeFail    ResultPolicyOversize = "fail"
 )
 
 // Valid indicates whether the value is a known member of the ResultPolicyOversize enum.
 func (e ResultPolicyOversize) Valid() bool {
 	switch e {
-	case Discard:
+	case ResultPolicyOversizeDiscard:
 		return true
-	case Fail:
+	case ResultPolicyOversizeFail:
 		return true
 	default:
 		return false
@@ -337,25 +337,25 @@ func (e TaskState) Valid() bool {
 
 // Defines values for GetReadinessParamsVerbose.
 const (
-	Empty GetReadinessParamsVerbose = ""
-	False GetReadinessParamsVerbose = "false"
-	N0    GetReadinessParamsVerbose = "0"
-	N1    GetReadinessParamsVerbose = "1"
-	True  GetReadinessParamsVerbose = "true"
+	GetReadinessParamsVerboseEmpty GetReadinessParamsVerbose = ""
+	GetReadinessParamsVerboseFalse GetReadinessParamsVerbose = "false"
+	GetReadinessParamsVerboseN0    GetReadinessParamsVerbose = "0"
+	GetReadinessParamsVerboseN1    GetReadinessParamsVerbose = "1"
+	GetReadinessParamsVerboseTrue  GetReadinessParamsVerbose = "true"
 )
 
 // Valid indicates whether the value is a known member of the GetReadinessParamsVerbose enum.
 func (e GetReadinessParamsVerbose) Valid() bool {
 	switch e {
-	case Empty:
+	case GetReadinessParamsVerboseEmpty:
 		return true
-	case False:
+	case GetReadinessParamsVerboseFalse:
 		return true
-	case N0:
+	case GetReadinessParamsVerboseN0:
 		return true
-	case N1:
+	case GetReadinessParamsVerboseN1:
 		return true
-	case True:
+	case GetReadinessParamsVerboseTrue:
 		return true
 	default:
 		return false
@@ -364,13 +364,13 @@ func (e GetReadinessParamsVerbose) Valid() bool {
 
 // Defines values for DeleteEndpointParamsForce.
 const (
-	Cancel DeleteEndpointParamsForce = "cancel"
+	DeleteEndpointParamsForceCancel DeleteEndpointParamsForce = "cancel"
 )
 
 // Valid indicates whether the value is a known member of the DeleteEndpointParamsForce enum.
 func (e DeleteEndpointParamsForce) Valid() bool {
 	switch e {
-	case Cancel:
+	case DeleteEndpointParamsForceCancel:
 		return true
 	default:
 		return false
@@ -6790,7 +6790,7 @@ func (r RescheduleTaskResponse) ContentType() string {
 type GetTaskResultResponse200Headers struct {
 	PreferenceApplied *string
 	TaskgateDiscarded *string
-	TaskgateStatus    *int
+	TaskgateStatus    int
 	XRequestId        string
 }
 
@@ -11260,10 +11260,10 @@ func ParseGetTaskResultResponse(rsp *http.Response) (*GetTaskResultResponse, err
 		}
 		if values := rsp.Header.Values("Taskgate-Status"); len(values) > 0 {
 			var value int
-			if err := runtime.BindStyledParameterWithOptions("simple", "Taskgate-Status", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+			if err := runtime.BindStyledParameterWithOptions("simple", "Taskgate-Status", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
 				return nil, err
 			}
-			headers.TaskgateStatus = &value
+			headers.TaskgateStatus = value
 		}
 		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
 			var value string

@@ -10,9 +10,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/taskgate/taskgate/client"
 )
 
-// obj is a JSON object as a client without types sees it.
+// obj is a JSON object, to say in a case what matters and nothing else.
 type obj map[string]any
 
 func (o obj) str(name string) string { s, _ := o[name].(string); return s }
@@ -40,7 +42,79 @@ type reply struct {
 
 var turn atomic.Uint64
 
-// do makes one request to one of the target's gateways.
+func (tg *target) base() string { return tg.bases[turn.Add(1)%uint64(len(tg.bases))] }
+
+// expect is the generated client of one of the target's gateways; an answer
+// with another status ends the test.
+func (tg *target) expect(t *testing.T, status int) *client.ClientWithResponses {
+	t.Helper()
+	c, err := client.NewClientWithResponses(tg.base(), client.WithKey(tg.key), client.WithHTTPClient(strict{t, tg.http(), status}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+type strict struct {
+	t      *testing.T
+	http   *http.Client
+	status int
+}
+
+// Do makes one request of the generated client.
+func (s strict) Do(r *http.Request) (*http.Response, error) {
+	s.t.Helper()
+	resp, err := s.http.Do(r)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", r.Method, r.URL, err)
+	}
+	if resp.StatusCode != s.status {
+		body, _ := io.ReadAll(resp.Body)
+		s.t.Fatalf("%s %s: status %d, want %d: %s", r.Method, r.URL, resp.StatusCode, s.status, body)
+	}
+	return resp, nil
+}
+
+// got returns the reply of a client that ends the test by itself. What is
+// left is a body that is not of the declared type.
+func got[R any](reply R, err error) R {
+	if err != nil {
+		panic(err)
+	}
+	return reply
+}
+
+// typed makes of fields what the generated client takes.
+func typed[T any](t *testing.T, fields obj) T {
+	t.Helper()
+	var out T
+	text, err := json.Marshal(fields)
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		err = d.Decode(&out)
+	}
+	if err != nil {
+		t.Fatalf("%v as %T: %v", fields, out, err)
+	}
+	return out
+}
+
+// untyped is the opposite.
+func untyped(t *testing.T, v any) (out obj) {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(text, &out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// do makes one request to one of the target's gateways: for what the generated
+// client cannot say, and for bytes that matter.
 func (tg *target) do(t *testing.T, method, path string, body any, header ...string) reply {
 	t.Helper()
 	r, err := tg.try(method, path, body, header...)
@@ -67,8 +141,7 @@ func (tg *target) try(method, path string, body any, header ...string) (reply, e
 		}
 		rd = bytes.NewReader(j)
 	}
-	base := tg.bases[turn.Add(1)%uint64(len(tg.bases))]
-	req, err := http.NewRequest(method, base+path, rd)
+	req, err := http.NewRequest(method, tg.base()+path, rd)
 	if err != nil {
 		return reply{}, err
 	}
@@ -107,19 +180,23 @@ func (tg *target) want(t *testing.T, status int, method, path string, body any, 
 func (tg *target) register(t *testing.T, url string, fields obj) (name, secret string) {
 	t.Helper()
 	name = "e" + namespace()
-	body := obj{"url": url, "timeout": "5s", "retry": obj{"min_backoff": "200ms", "max_backoff": "1s", "jitter": 0}}
-	maps.Copy(body, fields)
-	r := tg.want(t, http.StatusCreated, "PUT", "/v1/endpoints/"+name, body)
+	config := obj{"url": url, "timeout": "5s", "retry": obj{"min_backoff": "200ms", "max_backoff": "1s", "jitter": 0}}
+	maps.Copy(config, fields)
+	r := got(tg.expect(t, http.StatusCreated).PutEndpointWithResponse(t.Context(), name, typed[client.EndpointConfig](t, config)))
 	t.Cleanup(func() { tg.do(t, "DELETE", "/v1/endpoints/"+name+"?force=cancel", nil) })
-	return name, r.obj.str("secret")
+	if r.JSON201.Secret != nil {
+		secret = *r.JSON201.Secret
+	}
+	return name, secret
 }
 
 // submit submits a task and returns it.
 func (tg *target) submit(t *testing.T, endpoint string, fields obj) obj {
 	t.Helper()
-	body := obj{"endpoint": endpoint, "payload": obj{"n": 1}}
-	maps.Copy(body, fields)
-	return tg.want(t, http.StatusAccepted, "POST", "/v1/tasks", body).obj
+	task := obj{"endpoint": endpoint, "payload": obj{"n": 1}}
+	maps.Copy(task, fields)
+	r := got(tg.expect(t, http.StatusAccepted).SubmitTaskWithResponse(t.Context(), nil, typed[client.TaskSubmission](t, task)))
+	return untyped(t, r.JSON202)
 }
 
 // await waits until the task is final.
@@ -127,9 +204,9 @@ func (tg *target) await(t *testing.T, id string) obj {
 	t.Helper()
 	deadline := time.Now().Add(60 * time.Second)
 	for time.Now().Before(deadline) {
-		r := tg.want(t, http.StatusOK, "GET", "/v1/tasks/"+id+"?wait=20s", nil)
-		if final(r.obj.str("state")) {
-			return r.obj
+		r := got(tg.expect(t, http.StatusOK).GetTaskWithResponse(t.Context(), id, &client.GetTaskParams{Wait: new("20s")}))
+		if final(string(r.JSON200.State)) {
+			return untyped(t, r.JSON200)
 		}
 	}
 	t.Fatalf("task %s did not end: %s", id, tg.do(t, "GET", "/v1/tasks/"+id, nil).raw)
@@ -164,12 +241,10 @@ func until(t *testing.T, what string, ok func() bool) {
 
 func (tg *target) attempts(t *testing.T, id string) []obj {
 	t.Helper()
-	r := tg.want(t, http.StatusOK, "GET", "/v1/tasks/"+id+"/attempts", nil)
-	list, _ := r.obj["data"].([]any)
-	out := make([]obj, len(list))
-	for i, a := range list {
-		m, _ := a.(map[string]any)
-		out[i] = m
+	r := got(tg.expect(t, http.StatusOK).ListTaskAttemptsWithResponse(t.Context(), id))
+	out := make([]obj, len(r.JSON200.Data))
+	for i, a := range r.JSON200.Data {
+		out[i] = untyped(t, a)
 	}
 	return out
 }
@@ -180,4 +255,15 @@ func final(state string) bool {
 		return true
 	}
 	return false
+}
+
+// idsOf returns the ids of a list of tasks.
+func idsOf(list obj) []string {
+	data, _ := list["data"].([]any)
+	ids := make([]string, len(data))
+	for i, d := range data {
+		m, _ := d.(map[string]any)
+		ids[i] = obj(m).str("id")
+	}
+	return ids
 }

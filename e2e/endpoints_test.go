@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/taskgate/taskgate/client"
 )
 
 func TestGoneDisablesTheEndpointAndHoldsItsTasks(t *testing.T) {
@@ -15,15 +17,37 @@ func TestGoneDisablesTheEndpointAndHoldsItsTasks(t *testing.T) {
 		first := tg.submit(t, ep, nil).str("id")
 		tg.ends(t, first, "failed", "endpoint_gone")
 		until(t, "the endpoint is disabled", func() bool {
-			return tg.want(t, 200, "GET", "/v1/endpoints/"+ep, nil).obj.str("disabled_reason") == "endpoint_gone"
+			reason := tg.endpoint(t, ep).DisabledReason
+			return reason != nil && *reason == client.ReasonEndpointGone
 		})
 		held := tg.submit(t, ep, nil).str("id")
-		if got := tg.want(t, 200, "GET", "/v1/tasks/"+held+"?wait=500ms", nil).obj.str("state"); got != "queued" {
-			t.Errorf("held task is %s", got)
+		if state := tg.stateAfter(t, held, "500ms"); state != client.TaskStateQueued {
+			t.Errorf("held task is %s", state)
 		}
-		tg.want(t, 200, "POST", "/v1/endpoints/"+ep+"/resume", nil)
+		tg.resume(t, ep)
 		tg.ends(t, held, "succeeded", "")
 	})
+}
+
+func (tg *target) endpoint(t *testing.T, name string) *client.Endpoint {
+	t.Helper()
+	return got(tg.expect(t, 200).GetEndpointWithResponse(t.Context(), name)).JSON200
+}
+
+func (tg *target) pause(t *testing.T, name string) {
+	t.Helper()
+	got(tg.expect(t, 200).PauseEndpointWithResponse(t.Context(), name))
+}
+
+func (tg *target) resume(t *testing.T, name string) {
+	t.Helper()
+	got(tg.expect(t, 200).ResumeEndpointWithResponse(t.Context(), name))
+}
+
+// stateAfter waits for the task's end, and returns its state in any case.
+func (tg *target) stateAfter(t *testing.T, id, wait string) client.TaskState {
+	t.Helper()
+	return got(tg.expect(t, 200).GetTaskWithResponse(t.Context(), id, &client.GetTaskParams{Wait: &wait})).JSON200.State
 }
 
 func TestPauseHoldsAndResumeGoesOn(t *testing.T) {
@@ -31,14 +55,14 @@ func TestPauseHoldsAndResumeGoesOn(t *testing.T) {
 	targets(t, func(t *testing.T, tg *target) {
 		h := serve(t, status(200))
 		ep, _ := tg.register(t, h.URL, nil)
-		tg.want(t, 200, "POST", "/v1/endpoints/"+ep+"/pause", nil)
+		tg.pause(t, ep)
 		// Every dispatcher has learned of it once a task stays.
 		var id string
 		until(t, "the pause holds", func() bool {
 			id = tg.submit(t, ep, nil).str("id")
-			return tg.want(t, 200, "GET", "/v1/tasks/"+id+"?wait=300ms", nil).obj.str("state") == "queued"
+			return tg.stateAfter(t, id, "300ms") == client.TaskStateQueued
 		})
-		tg.want(t, 200, "POST", "/v1/endpoints/"+ep+"/resume", nil)
+		tg.resume(t, ep)
 		tg.ends(t, id, "succeeded", "")
 	})
 }
@@ -49,13 +73,14 @@ func TestDeleteEndpoint(t *testing.T) {
 		h := serve(t, status(200))
 		ep, _ := tg.register(t, h.URL, nil)
 		id := tg.submit(t, ep, obj{"delay": "2s"}).str("id")
-		r := tg.want(t, 409, "DELETE", "/v1/endpoints/"+ep, nil)
-		if r.obj.str("code") != "endpoint_has_tasks" {
-			t.Errorf("code %s", r.obj.str("code"))
+		r := got(tg.expect(t, 409).DeleteEndpointWithResponse(t.Context(), ep, nil))
+		if code := client.ProblemOf(r).Code; code != client.ProblemCodeEndpointHasTasks {
+			t.Errorf("code %s", code)
 		}
-		tg.want(t, 204, "DELETE", "/v1/endpoints/"+ep+"?force=cancel", nil)
+		force := client.DeleteEndpointParams{Force: new(client.DeleteEndpointParamsForceCancel)}
+		got(tg.expect(t, 204).DeleteEndpointWithResponse(t.Context(), ep, &force))
 		tg.ends(t, id, "cancelled", "cancelled")
-		tg.want(t, 404, "GET", "/v1/endpoints/"+ep, nil)
+		got(tg.expect(t, 404).GetEndpointWithResponse(t.Context(), ep))
 		until(t, "submissions are refused everywhere", func() bool {
 			for range tg.bases {
 				if tg.do(t, "POST", "/v1/tasks", obj{"endpoint": ep, "payload": 1}).status != http.StatusUnprocessableEntity {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/taskgate/taskgate/client"
 )
 
 func TestTaskIsDeliveredAndItsResultRead(t *testing.T) {
@@ -17,20 +19,21 @@ func TestTaskIsDeliveredAndItsResultRead(t *testing.T) {
 	targets(t, func(t *testing.T, tg *target) {
 		h := serve(t, body(200, "application/json", `{"ok": 1.50}`))
 		ep, secret := tg.register(t, h.URL+"/hook?a=b", obj{"headers": obj{"X-From": "endpoint"}})
-		r := tg.want(t, 202, "POST", "/v1/tasks", obj{
-			"endpoint": ep, "payload": obj{"n": 1}, "headers": obj{"X-Mine": "task"}, "labels": obj{"tier": "gold"},
-		})
-		id := r.obj.str("id")
-		if got := r.header.Get("Location"); got != "/v1/tasks/"+id {
-			t.Errorf("Location %q", got)
+		r := got(tg.expect(t, 202).SubmitTaskWithResponse(t.Context(), nil, client.TaskSubmission{
+			Endpoint: ep, Payload: json.RawMessage(`{"n":1}`),
+			Headers: &client.Headers{"X-Mine": "task"}, Labels: &client.Labels{"tier": "gold"},
+		}))
+		id := r.JSON202.Id
+		if at := r.Headers202.Location; at != "/v1/tasks/"+id {
+			t.Errorf("Location %q", at)
 		}
 		done := tg.ends(t, id, "succeeded", "")
 		if done.num("attempts") != 1 || done.obj("labels").str("tier") != "gold" || done.str("endpoint") != ep {
 			t.Errorf("task: %v", done)
 		}
-		res := tg.want(t, 200, "GET", "/v1/tasks/"+id+"/result", nil)
-		if string(res.raw) != `{"ok": 1.50}` || res.header.Get("Content-Type") != "application/json" {
-			t.Errorf("result %q as %q", res.raw, res.header.Get("Content-Type"))
+		res := got(tg.expect(t, 200).GetTaskResultWithResponse(t.Context(), id, nil))
+		if string(res.Body) != `{"ok": 1.50}` || res.ContentType() != "application/json" || res.Headers200.TaskgateStatus != 200 {
+			t.Errorf("result %q as %q, status %d", res.Body, res.ContentType(), res.Headers200.TaskgateStatus)
 		}
 		checkDelivery(t, h.next(t), id, ep, secret)
 	})
@@ -90,12 +93,13 @@ func TestRawSubmission(t *testing.T) {
 		h := serve(t, body(200, "text/plain", "thanks"))
 		ep, _ := tg.register(t, h.URL, nil)
 		raw := []byte{0, 1, 2, 0xff, '\r', '\n', '{'}
-		r := tg.want(t, 202, "POST", "/v1/endpoints/"+ep+"/tasks?delay=50ms&label=a:b", raw, "Content-Type", "application/x-thing; v=2")
+		r := got(tg.expect(t, 202).SubmitRawTaskWithBodyWithResponse(t.Context(), ep,
+			&client.SubmitRawTaskParams{Delay: new("50ms"), Label: []string{"a:b"}}, "application/x-thing; v=2", bytes.NewReader(raw)))
 		d := h.next(t)
 		if !bytes.Equal(d.body, raw) || d.header.Get("Content-Type") != "application/x-thing; v=2" {
 			t.Errorf("delivered %q as %q", d.body, d.header.Get("Content-Type"))
 		}
-		done := tg.ends(t, r.obj.str("id"), "succeeded", "")
+		done := tg.ends(t, r.JSON202.Id, "succeeded", "")
 		if done.obj("labels").str("a") != "b" {
 			t.Errorf("labels: %v", done)
 		}
@@ -175,28 +179,39 @@ func TestExhaustedTaskIsADeadLetterAndCanBeReplayed(t *testing.T) {
 		ep, _ := tg.register(t, h.URL, nil)
 		id := tg.submit(t, ep, obj{"retry": obj{"max_attempts": 2}}).str("id")
 		tg.ends(t, id, "failed", "attempts_exhausted")
-		list := tg.want(t, 200, "GET", "/v1/tasks?state=failed&endpoint="+ep, nil)
-		if ids := idsOf(list.obj); len(ids) != 1 || ids[0] != id {
+		if ids := tg.deadLetters(t, ep); len(ids) != 1 || ids[0] != id {
 			t.Errorf("dead letters: %v", ids)
 		}
-		tg.want(t, 409, "GET", "/v1/tasks/"+id+"/result", nil)
-		tg.want(t, 202, "POST", "/v1/tasks/"+id+"/retry", nil)
+		none := got(tg.expect(t, 409).GetTaskResultWithResponse(t.Context(), id, nil))
+		if code := client.ProblemOf(none).Code; code != client.ProblemCodeNoResult {
+			t.Errorf("code %s", code)
+		}
+		tg.retry(t, id)
 		got := tg.ends(t, id, "succeeded", "")
 		if got.num("attempts") != 3 || got.num("generation") != 2 {
 			t.Errorf("replayed: %v", got)
 		}
-		if ids := idsOf(tg.want(t, 200, "GET", "/v1/tasks?state=failed&endpoint="+ep, nil).obj); len(ids) != 0 {
+		if ids := tg.deadLetters(t, ep); len(ids) != 0 {
 			t.Errorf("still a dead letter: %v", ids)
 		}
 	})
 }
 
-func idsOf(list obj) []string {
-	data, _ := list["data"].([]any)
-	ids := make([]string, len(data))
-	for i, d := range data {
-		m, _ := d.(map[string]any)
-		ids[i] = obj(m).str("id")
+func (tg *target) deadLetters(t *testing.T, ep string) []string {
+	t.Helper()
+	r := got(tg.expect(t, 200).ListTasksWithResponse(t.Context(), &client.ListTasksParams{Endpoint: &ep, State: []client.TaskState{client.TaskStateFailed}}))
+	return taskIDs(r.JSON200.Data)
+}
+
+func (tg *target) retry(t *testing.T, id string) {
+	t.Helper()
+	got(tg.expect(t, 202).RetryTaskWithResponse(t.Context(), id))
+}
+
+func taskIDs(tasks []client.Task) []string {
+	ids := make([]string, len(tasks))
+	for i, task := range tasks {
+		ids[i] = task.Id
 	}
 	return ids
 }
@@ -207,19 +222,19 @@ func TestLargePayloadSurvivesFailureForReplay(t *testing.T) {
 		h := serve(t, status(400), status(200))
 		ep, _ := tg.register(t, h.URL, nil)
 		big := strings.Repeat("x", 300_000)
-		r := tg.want(t, 202, "POST", "/v1/endpoints/"+ep+"/tasks", []byte(big), "Content-Type", "text/plain")
-		id := r.obj.str("id")
+		r := got(tg.expect(t, 202).SubmitRawTaskWithBodyWithResponse(t.Context(), ep, nil, "text/plain", strings.NewReader(big)))
+		id := r.JSON202.Id
 		tg.ends(t, id, "failed", "permanent_status")
-		tg.want(t, 202, "POST", "/v1/tasks/"+id+"/retry", nil)
+		tg.retry(t, id)
 		tg.ends(t, id, "succeeded", "")
 		h.next(t)
 		if d := h.next(t); string(d.body) != big {
 			t.Errorf("replayed with %d bytes", len(d.body))
 		}
 		// Not kept beside a task that waits or succeeded.
-		again := tg.want(t, 409, "POST", "/v1/tasks/"+id+"/retry", nil)
-		if again.obj.str("code") != "payload_not_kept" {
-			t.Errorf("code %s", again.obj.str("code"))
+		again := got(tg.expect(t, 409).RetryTaskWithResponse(t.Context(), id))
+		if code := client.ProblemOf(again).Code; code != client.ProblemCodePayloadNotKept {
+			t.Errorf("code %s", code)
 		}
 	})
 }
@@ -297,24 +312,28 @@ func TestCancel(t *testing.T) {
 		h := serve(t, hang)
 		ep, _ := tg.register(t, h.URL, obj{"timeout": "20s"})
 		waiting := tg.submit(t, ep, obj{"delay": "1h"}).str("id")
-		tg.want(t, 200, "POST", "/v1/tasks/"+waiting+"/cancel", nil)
+		tg.cancel(t, waiting)
 		tg.ends(t, waiting, "cancelled", "cancelled")
-		again := tg.want(t, 200, "POST", "/v1/tasks/"+waiting+"/cancel", nil)
-		if again.obj.str("state") != "cancelled" {
-			t.Errorf("again: %v", again.obj)
+		if again := tg.cancel(t, waiting); again.State != client.TaskStateCancelled {
+			t.Errorf("again: %v", again)
 		}
 
 		running := tg.submit(t, ep, nil).str("id")
 		h.next(t)
 		began := time.Now()
-		tg.want(t, 200, "POST", "/v1/tasks/"+running+"/cancel", nil)
+		tg.cancel(t, running)
 		tg.ends(t, running, "cancelled", "cancelled")
 		until(t, "the handler's request is aborted", func() bool { return h.idle() })
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("aborted after %v", took)
 		}
-		tg.want(t, 404, "POST", "/v1/tasks/01jd3yv7q8k3w5n6p7r8s9tabc5/cancel", nil)
+		got(tg.expect(t, 404).CancelTaskWithResponse(t.Context(), "01jd3yv7q8k3w5n6p7r8s9tabc5"))
 	})
+}
+
+func (tg *target) cancel(t *testing.T, id string) *client.Task {
+	t.Helper()
+	return got(tg.expect(t, 200).CancelTaskWithResponse(t.Context(), id)).JSON200
 }
 
 func TestExpiry(t *testing.T) {
@@ -322,7 +341,7 @@ func TestExpiry(t *testing.T) {
 	targets(t, func(t *testing.T, tg *target) {
 		h := serve(t, status(200))
 		ep, _ := tg.register(t, h.URL, nil)
-		tg.want(t, 200, "POST", "/v1/endpoints/"+ep+"/pause", nil)
+		tg.pause(t, ep)
 		id := tg.submit(t, ep, obj{"expires_in": "500ms"}).str("id")
 		tg.ends(t, id, "expired", "expired") // by the sweeper: the endpoint takes nothing
 		if n := len(h.deliveries()); n != 0 {
@@ -337,7 +356,7 @@ func TestRunNow(t *testing.T) {
 		h := serve(t, status(200))
 		ep, _ := tg.register(t, h.URL, nil)
 		id := tg.submit(t, ep, obj{"delay": "1h"}).str("id")
-		tg.want(t, 202, "POST", "/v1/tasks/"+id+"/retry", nil)
+		tg.retry(t, id)
 		tg.ends(t, id, "succeeded", "")
 	})
 }
@@ -348,21 +367,26 @@ func TestIdempotencyKey(t *testing.T) {
 		h := serve(t, status(200))
 		ep, _ := tg.register(t, h.URL, nil)
 		key := "k-" + namespace()
-		body := obj{"endpoint": ep, "payload": 1}
-		first := tg.want(t, 202, "POST", "/v1/tasks", body, "Idempotency-Key", key)
-		again := tg.want(t, 202, "POST", "/v1/tasks", body, "Idempotency-Key", `"`+key+`"`)
-		if again.obj.str("id") != first.obj.str("id") || again.header.Get("Idempotency-Replayed") != "true" {
-			t.Errorf("repeat: %v %v", again.obj, again.header)
+		first := tg.submitWithKey(t, 202, ep, key, `1`)
+		again := tg.submitWithKey(t, 202, ep, `"`+key+`"`, `1`)
+		if again.JSON202.Id != first.JSON202.Id || again.Headers202.IdempotencyReplayed == nil {
+			t.Errorf("repeat: %+v %+v", again.JSON202, again.Headers202)
 		}
-		other := tg.want(t, 422, "POST", "/v1/tasks", obj{"endpoint": ep, "payload": 2}, "Idempotency-Key", key)
-		if other.obj.str("code") != "idempotency_key_reused" {
-			t.Errorf("code %s", other.obj.str("code"))
+		other := tg.submitWithKey(t, 422, ep, key, `2`)
+		if code := client.ProblemOf(other).Code; code != client.ProblemCodeIdempotencyKeyReused {
+			t.Errorf("code %s", code)
 		}
-		tg.ends(t, first.obj.str("id"), "succeeded", "")
+		tg.ends(t, first.JSON202.Id, "succeeded", "")
 		if n := len(h.deliveries()); n != 1 {
 			t.Errorf("%d deliveries", n)
 		}
 	})
+}
+
+func (tg *target) submitWithKey(t *testing.T, status int, ep, key, payload string) *client.SubmitTaskResponse {
+	t.Helper()
+	return got(tg.expect(t, status).SubmitTaskWithResponse(t.Context(), &client.SubmitTaskParams{IdempotencyKey: &key},
+		client.TaskSubmission{Endpoint: ep, Payload: json.RawMessage(payload)}))
 }
 
 func TestSubmitAndWait(t *testing.T) {
@@ -370,21 +394,22 @@ func TestSubmitAndWait(t *testing.T) {
 	targets(t, func(t *testing.T, tg *target) {
 		h := serve(t, body(200, "application/json", `[1]`))
 		ep, _ := tg.register(t, h.URL, nil)
-		r := tg.want(t, 200, "POST", "/v1/tasks?wait=20s", obj{"endpoint": ep, "payload": nil})
-		if r.obj.str("state") != "succeeded" {
-			t.Errorf("answer: %s", r.raw)
+		task := client.TaskSubmission{Endpoint: ep, Payload: json.RawMessage(`null`)}
+		r := got(tg.expect(t, 200).SubmitTaskWithResponse(t.Context(), &client.SubmitTaskParams{Wait: new("20s")}, task))
+		if r.JSON200.State != client.TaskStateSucceeded || string(r.JSON200.Result.Body) != `[1]` {
+			t.Errorf("answer: %s", r.Body)
 		}
-		r = tg.want(t, 200, "POST", "/v1/tasks", obj{"endpoint": ep, "payload": nil}, "Prefer", "wait=20")
-		if r.header.Get("Preference-Applied") != "wait=20" {
-			t.Errorf("Preference-Applied %q", r.header.Get("Preference-Applied"))
+		r = got(tg.expect(t, 200).SubmitTaskWithResponse(t.Context(), &client.SubmitTaskParams{Prefer: new("wait=20")}, task))
+		if applied := r.Headers200.PreferenceApplied; applied == nil || *applied != "wait=20" {
+			t.Errorf("Preference-Applied %v", applied)
 		}
 		slow, _ := tg.register(t, serve(t, hang).URL, nil)
 		began := time.Now()
-		r = tg.want(t, 202, "POST", "/v1/tasks?wait=300ms", obj{"endpoint": slow, "payload": nil})
+		r = got(tg.expect(t, 202).SubmitTaskWithResponse(t.Context(), &client.SubmitTaskParams{Wait: new("300ms")}, client.TaskSubmission{Endpoint: slow}))
 		if took := time.Since(began); took < 300*time.Millisecond {
 			t.Errorf("waited only %v", took)
 		}
-		tg.want(t, 202, "GET", "/v1/tasks/"+r.obj.str("id")+"/result", nil)
+		got(tg.expect(t, 202).GetTaskResultWithResponse(t.Context(), r.JSON202.Id, nil))
 	})
 }
 
@@ -396,25 +421,24 @@ func TestListPages(t *testing.T) {
 		for range 7 {
 			want[tg.submit(t, ep, obj{"delay": "1h"}).str("id")] = true
 		}
-		got, path := map[string]bool{}, "/v1/tasks?state=scheduled&limit=3&endpoint="+ep
-		for next := path; ; {
-			page := tg.want(t, 200, "GET", next, nil).obj
-			for _, id := range idsOf(page) {
-				if got[id] {
+		seen := map[string]bool{}
+		page := client.ListTasksParams{Endpoint: &ep, State: []client.TaskState{client.TaskStateScheduled}, Limit: new(3)}
+		for {
+			r := got(tg.expect(t, 200).ListTasksWithResponse(t.Context(), &page))
+			for _, id := range taskIDs(r.JSON200.Data) {
+				if seen[id] {
 					t.Errorf("%s twice", id)
 				}
-				got[id] = true
+				seen[id] = true
 			}
-			cursor := page.str("next_cursor")
-			if cursor == "" {
+			if page.Cursor = r.JSON200.NextCursor; page.Cursor == nil {
 				break
 			}
-			next = path + "&cursor=" + cursor
 		}
-		if len(got) != len(want) {
-			t.Errorf("listed %d of %d", len(got), len(want))
+		if len(seen) != len(want) {
+			t.Errorf("listed %d of %d", len(seen), len(want))
 		}
-		tg.want(t, 400, "GET", "/v1/tasks?cursor=nonsense", nil)
+		got(tg.expect(t, 400).ListTasksWithResponse(t.Context(), &client.ListTasksParams{Cursor: new("nonsense")}))
 	})
 }
 
