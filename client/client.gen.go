@@ -43,25 +43,25 @@ func (e EndpointMethod) Valid() bool {
 
 // Defines values for EndpointAuthType.
 const (
-	Basic                   EndpointAuthType = "basic"
-	Bearer                  EndpointAuthType = "bearer"
-	Mtls                    EndpointAuthType = "mtls"
-	None                    EndpointAuthType = "none"
-	Oauth2ClientCredentials EndpointAuthType = "oauth2_client_credentials"
+	EndpointAuthTypeBasic                   EndpointAuthType = "basic"
+	EndpointAuthTypeBearer                  EndpointAuthType = "bearer"
+	EndpointAuthTypeMtls                    EndpointAuthType = "mtls"
+	EndpointAuthTypeNone                    EndpointAuthType = "none"
+	EndpointAuthTypeOauth2ClientCredentials EndpointAuthType = "oauth2_client_credentials"
 )
 
 // Valid indicates whether the value is a known member of the EndpointAuthType enum.
 func (e EndpointAuthType) Valid() bool {
 	switch e {
-	case Basic:
+	case EndpointAuthTypeBasic:
 		return true
-	case Bearer:
+	case EndpointAuthTypeBearer:
 		return true
-	case Mtls:
+	case EndpointAuthTypeMtls:
 		return true
-	case None:
+	case EndpointAuthTypeNone:
 		return true
-	case Oauth2ClientCredentials:
+	case EndpointAuthTypeOauth2ClientCredentials:
 		return true
 	default:
 		return false
