@@ -99,6 +99,17 @@ const (
 // Depth is what a queue holds, as far as the broker can tell cheaply.
 type Depth struct{ Ready int64 }
 
+// Stats tells how a driver fares.
+type Stats struct {
+	// Connects counts the connections made, by link; empty for a driver that
+	// has none. More than one of a link are reconnects.
+	Connects map[string]int64
+	// Blocked: the broker takes no messages now, though it is connected.
+	Blocked bool
+	// Consumers is how many subscriptions are alive.
+	Consumers int
+}
+
 // Driver is what a broker must do for Taskgate. brokertest proves each
 // sentence here for every driver; no driver opts out.
 //
@@ -136,6 +147,10 @@ type Driver interface {
 	Maintain(ctx context.Context, fate func(context.Context, Wire) (Fate, error)) error
 	// Depth tells what waits in the endpoint's queue, due and undelivered.
 	Depth(ctx context.Context, ep task.EndpointID) (Depth, error)
+	// DepthSystem is Depth for a system queue.
+	DepthSystem(ctx context.Context, q System) (Depth, error)
+	// Stats tells how the driver fares, from memory.
+	Stats() Stats
 	// Ready reports nil when a publish has a fair chance now.
 	Ready(ctx context.Context) error
 	// Close stops everything and waits for it. Unfinished deliveries are

@@ -17,6 +17,7 @@ type Queue struct {
 	driver  Driver
 	log     *slog.Logger
 	corrupt func(source string)
+	told    Observer // nil: nobody
 
 	ctx    context.Context // ends at Close: stops burials under way
 	cancel context.CancelFunc
@@ -34,6 +35,28 @@ func WithLogger(l *slog.Logger) Option { return func(q *Queue) { q.log = l } }
 // WithCorrupt has f called for each message that cannot be decoded, with the
 // endpoint or system queue it came from: a counter to alert on.
 func WithCorrupt(f func(source string)) Option { return func(q *Queue) { q.corrupt = f } }
+
+// Observer is told of everything that was given to the broker to store. It
+// must not block.
+type Observer interface {
+	// Published: a publish ended, with its coded error if it failed.
+	Published(kind Kind, took time.Duration, err error)
+}
+
+// Kind says what was published.
+type Kind string
+
+// The kinds.
+const (
+	KindTask     Kind = "task"     // a task's next message
+	KindParked   Kind = "parked"   // a settlement whose store is away
+	KindPostpone Kind = "postpone" // a delivery to come again later
+	KindRelease  Kind = "release"  // a delivery given back
+	KindDead     Kind = "dead"     // what nobody can decode
+)
+
+// WithObserver has o told of publishes.
+func WithObserver(o Observer) Option { return func(q *Queue) { q.told = o } }
 
 // New makes a queue over a driver. [Queue.Close] closes the driver.
 func New(d Driver, opts ...Option) *Queue {
@@ -53,6 +76,7 @@ type TaskDelivery struct {
 	Redelivered bool
 
 	raw Delivery
+	q   *Queue
 }
 
 // Ack removes the message: see [Delivery].
@@ -64,12 +88,12 @@ func (d *TaskDelivery) Doubt() { d.raw.Doubt() }
 // Postpone has the same message delivered again at eta: see [Delivery]. The
 // message's own ETA stays what it was.
 func (d *TaskDelivery) Postpone(ctx context.Context, eta time.Time) error {
-	return coded(d.Message.ID, d.raw.Postpone(ctx, eta))
+	return d.q.publish(KindPostpone, d.Message.ID, func() error { return d.raw.Postpone(ctx, eta) })
 }
 
 // Release gives the unstarted message back: see [Delivery].
 func (d *TaskDelivery) Release(ctx context.Context) error {
-	return coded(d.Message.ID, d.raw.Release(ctx))
+	return d.q.publish(KindRelease, d.Message.ID, func() error { return d.raw.Release(ctx) })
 }
 
 // ParkedDelivery is a parked settlement in a worker's hands: see [Queue.Park].
@@ -99,13 +123,27 @@ func (q *Queue) Publish(ctx context.Context, m task.Message) error {
 	if err != nil {
 		return coded(m.ID, fmt.Errorf("%w: %w", ErrNotStored, err))
 	}
-	return coded(m.ID, q.driver.Publish(ctx, w))
+	return q.publish(KindTask, m.ID, func() error { return q.driver.Publish(ctx, w) })
+}
+
+// publish gives the broker something to store, and tells of it.
+func (q *Queue) publish(kind Kind, id task.ID, do func() error) error {
+	if q.told == nil {
+		return coded(id, do())
+	}
+	begin := time.Now()
+	err := coded(id, do())
+	if !errors.Is(err, ErrClosed) { // nothing was given
+		q.told.Published(kind, time.Since(begin), err)
+	}
+	return err
 }
 
 // Park stores a settlement durably while its store is away; whoever runs
 // [Queue.ConsumeParked] applies it. Errors as with [Queue.Publish].
 func (q *Queue) Park(ctx context.Context, id string, body []byte) error {
-	return coded(task.ID(id), q.driver.Publish(ctx, Wire{ID: id, System: Parked, Body: body}))
+	w := Wire{ID: id, System: Parked, Body: body}
+	return q.publish(KindParked, task.ID(id), func() error { return q.driver.Publish(ctx, w) })
 }
 
 // Consume delivers the endpoint's due messages to h, at most prefetch of them
@@ -148,7 +186,7 @@ func (q *Queue) Maintain(ctx context.Context, fate func(context.Context, task.Me
 			return fate(ctx, m)
 		}
 		q.note("janitor", w, err)
-		if err := q.driver.Publish(ctx, deadCopy(w)); err != nil {
+		if err := q.publish(KindDead, task.ID(w.ID), func() error { return q.driver.Publish(ctx, deadCopy(w)) }); err != nil {
 			return Hold, fmt.Errorf("bury undecodable message: %w", err)
 		}
 		return Drop, nil
@@ -159,6 +197,15 @@ func (q *Queue) Maintain(ctx context.Context, fate func(context.Context, task.Me
 func (q *Queue) Depth(ctx context.Context, ep task.EndpointID) (Depth, error) {
 	return q.driver.Depth(ctx, ep)
 }
+
+// SystemDepth tells what waits in a system queue: see [Driver].
+func (q *Queue) SystemDepth(ctx context.Context, s System) (int64, error) {
+	d, err := q.driver.DepthSystem(ctx, s)
+	return d.Ready, err
+}
+
+// Stats tells how the driver fares: see [Driver].
+func (q *Queue) Stats() Stats { return q.driver.Stats() }
 
 // Ready reports nil when a publish has a fair chance now.
 func (q *Queue) Ready(ctx context.Context) error { return q.driver.Ready(ctx) }
@@ -180,7 +227,7 @@ func (q *Queue) decoding(source string, h func(*TaskDelivery)) Handler {
 		w := raw.Wire()
 		m, err := decodeWire(w)
 		if err == nil {
-			h(&TaskDelivery{Message: m, Redelivered: raw.Redelivered(), raw: raw})
+			h(&TaskDelivery{Message: m, Redelivered: raw.Redelivered(), raw: raw, q: q})
 			return
 		}
 		q.note(source, w, err)
@@ -231,7 +278,7 @@ func (q *Queue) bury(raw Delivery, w Wire) {
 func (q *Queue) buryOnce(raw Delivery, w Wire) error {
 	ctx, cancel := context.WithTimeout(q.ctx, buryTry)
 	defer cancel()
-	if err := q.driver.Publish(ctx, deadCopy(w)); err != nil {
+	if err := q.publish(KindDead, task.ID(w.ID), func() error { return q.driver.Publish(ctx, deadCopy(w)) }); err != nil {
 		return err
 	}
 	return raw.Ack(ctx)

@@ -237,6 +237,49 @@ func TestParked(t *testing.T) {
 	h.ended(t, "ack")
 }
 
+// ledger is an observer that notes what it is told.
+type ledger []string
+
+func (l *ledger) Published(kind Kind, took time.Duration, err error) {
+	if took < 0 {
+		err = errors.New("negative time")
+	}
+	*l = append(*l, string(kind)+" "+string(task.CodeOf(err)))
+}
+
+// TestObserver: it is told of everything that the driver was given to store,
+// and of nothing else.
+func TestObserver(t *testing.T) {
+	var told ledger
+	f := &fake{results: []error{nil, ErrNotStored, nil, ErrUnknown}}
+	q := newQueue(t, f, WithObserver(&told))
+	for range 2 {
+		_ = q.Publish(t.Context(), message())
+	}
+	for range 2 {
+		_ = q.Park(t.Context(), "id", []byte("settlement"))
+	}
+	h := newHand(Wire{})
+	d := &TaskDelivery{raw: h, q: q}
+	for _, h.err = range []error{nil, ErrUnknown, ErrClosed} {
+		_, _ = d.Postpone(t.Context(), time.Now()), d.Release(t.Context())
+	}
+	_ = d.Ack(t.Context())
+	bad := newHand(Wire{ID: "x", Body: []byte("garbage")})
+	if _, err := q.Consume(t.Context(), "ep", 1, func(*TaskDelivery) {}); err != nil {
+		t.Fatal(err)
+	}
+	f.handler(bad)
+	bad.ended(t, "ack")
+	want := ledger{
+		"task ", "task not_accepted", "parked ", "parked outcome_unknown",
+		"postpone ", "release ", "postpone outcome_unknown", "release outcome_unknown", "dead ",
+	}
+	if !reflect.DeepEqual(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
 func TestPublishErrors(t *testing.T) {
 	for _, c := range []struct {
 		driver error
@@ -267,7 +310,7 @@ func TestHandBackErrors(t *testing.T) {
 		{ErrUnknown, task.CodeOutcomeUnknown},
 	} {
 		h.err = c.driver
-		d := &TaskDelivery{raw: h}
+		d := &TaskDelivery{raw: h, q: newQueue(t, &fake{})}
 		for _, err := range []error{d.Release(t.Context()), d.Postpone(t.Context(), time.Now())} {
 			if !errors.Is(err, c.driver) || task.CodeOf(err) != c.code {
 				t.Errorf("driver says %v: got %v", c.driver, err)

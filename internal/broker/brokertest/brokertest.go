@@ -55,6 +55,8 @@ func Run(t *testing.T, newHarness func(t *testing.T, o Options) Harness) {
 			"CloseWaits":            closeWaits,
 			"MaintainEnds":          maintainEnds,
 			"SystemOutlivesRestart": systemOutlivesRestart,
+			"SystemDepth":           systemDepth,
+			"Stats":                 stats,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

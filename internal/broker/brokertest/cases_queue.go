@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/taskgate/taskgate/internal/broker"
-	"github.com/taskgate/taskgate/internal/task"
 )
 
 // prefetchIsKept: never more unfinished deliveries than asked for.
@@ -244,26 +243,67 @@ func (s *suite) stop(t *testing.T) {
 func (s *suite) depth(t *testing.T) {
 	const n = 7
 	ep := endpoint(t, "ep")
+	of := func(ctx context.Context) (broker.Depth, error) { return s.driver.Depth(ctx, ep) }
 	declare(t, s.driver, ep)
-	s.awaitDepth(t, ep, 0)
+	awaitDepth(t, of, 0)
 	later := wire(ep, 1000)
 	later.ETA = time.Now().Add(time.Hour)
 	publish(t, s.driver, later)
 	ids := publishAll(t, s.driver, wires(ep, n))
-	s.awaitDepth(t, ep, n)
+	awaitDepth(t, of, n)
 	in := consume(t, s.driver, ep, n)
 	in.collect(ids)
-	s.awaitDepth(t, ep, 0)
+	awaitDepth(t, of, 0)
+}
+
+// systemDepth: the same of the queues that every installation has.
+func systemDepth(t *testing.T, h Harness) {
+	d := h.Open(t)
+	t.Cleanup(func() { closeDriver(t, d) })
+	for i, q := range []broker.System{broker.Parked, broker.Quarantine, broker.Dead} {
+		of := func(ctx context.Context) (broker.Depth, error) { return d.DepthSystem(ctx, q) }
+		awaitDepth(t, of, 0)
+		for n := range i + 1 {
+			publish(t, d, broker.Wire{ID: fmt.Sprint("system ", n), System: q, Body: []byte("x")})
+		}
+		awaitDepth(t, of, int64(i+1))
+	}
+}
+
+// stats: consumers count while they are alive.
+func stats(t *testing.T, h Harness) {
+	d := h.Open(t)
+	t.Cleanup(func() { closeDriver(t, d) })
+	want := func(consumers int) {
+		t.Helper()
+		if got := d.Stats(); got.Consumers != consumers || got.Blocked {
+			t.Errorf("stats say %+v, want %d consumers", got, consumers)
+		}
+	}
+	want(0)
+	a, b := endpoint(t, "a"), endpoint(t, "b")
+	declare(t, d, a, b)
+	first := consume(t, d, a, 1)
+	consume(t, d, b, 1)
+	consumeSystem(t, d, broker.Parked, 1)
+	want(3)
+	first.stop()
+	want(2)
+	for link, n := range d.Stats().Connects {
+		if n != 1 {
+			t.Errorf("link %s: %d connections", link, n)
+		}
+	}
 }
 
 // awaitDepth asks until the answer fits: brokers count with a delay.
-func (s *suite) awaitDepth(t *testing.T, ep task.EndpointID, want int64) {
+func awaitDepth(t *testing.T, of func(context.Context) (broker.Depth, error), want int64) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	end := time.After(patience)
 	for {
-		got, err := s.driver.Depth(within(t), ep)
+		got, err := of(within(t))
 		if err != nil {
 			t.Fatalf("Depth: %v", err)
 		}

@@ -127,11 +127,13 @@ func (c *consumer) run() {
 			continue
 		}
 		attempt = 0
+		c.d.subscribed.Add(1)
 		select {
 		case c.ready <- nil:
 		default:
 		}
 		deleted = c.work(sub)
+		c.d.subscribed.Add(-1)
 	}
 }
 

@@ -33,8 +33,9 @@ type Driver struct {
 	ctx        context.Context // ends when connections are to end
 	cancel     context.CancelFunc
 	killed     atomic.Bool
-	oldCluster sync.Once
-	wg         sync.WaitGroup // every goroutine of ours
+	oldBroker  atomic.Pointer[string] // what to say of it; nil: nothing
+	subscribed atomic.Int64           // consumers that get deliveries
+	wg         sync.WaitGroup         // every goroutine of ours
 
 	mu        sync.Mutex
 	closed    bool
@@ -285,9 +286,18 @@ func (d *Driver) moveOn(ctx context.Context, ep task.EndpointID, step []amqp.Del
 
 // Depth implements [broker.Driver]. A queue that does not exist holds nothing.
 func (d *Driver) Depth(ctx context.Context, ep task.EndpointID) (broker.Depth, error) {
+	return d.depth(ctx, d.names.endpoint(ep))
+}
+
+// DepthSystem implements [broker.Driver].
+func (d *Driver) DepthSystem(ctx context.Context, q broker.System) (broker.Depth, error) {
+	return d.depth(ctx, d.names.system(q))
+}
+
+func (d *Driver) depth(ctx context.Context, queue string) (broker.Depth, error) {
 	var depth broker.Depth
 	err := d.administer(ctx, func(ch *amqp.Channel) error {
-		q, err := ch.QueueDeclarePassive(d.names.endpoint(ep), true, false, false, false, nil)
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 		depth.Ready = int64(q.Messages)
 		return err
 	})
@@ -298,6 +308,27 @@ func (d *Driver) Depth(ctx context.Context, ep task.EndpointID) (broker.Depth, e
 		return broker.Depth{}, fmt.Errorf("depth: %w", err)
 	}
 	return depth, nil
+}
+
+// Stats implements [broker.Driver].
+func (d *Driver) Stats() broker.Stats {
+	blocked, _ := d.pub.state()
+	st := broker.Stats{
+		Connects: make(map[string]int64), Blocked: blocked != "", Consumers: int(d.subscribed.Load()),
+	}
+	for _, l := range []*link{d.admin, d.consume, d.pub.link} {
+		st.Connects[l.role] = l.connects.Load()
+	}
+	return st
+}
+
+// Warnings is what is not as it should be with the broker, from its last
+// connection.
+func (d *Driver) Warnings() []string {
+	if text := d.oldBroker.Load(); text != nil {
+		return []string{*text}
+	}
+	return nil
 }
 
 // Publish implements [broker.Driver].

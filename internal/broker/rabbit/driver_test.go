@@ -69,6 +69,9 @@ func TestReconnect(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if n := d.Stats().Connects["consume"]; n != 3 {
+		t.Errorf("%d connections of the consumers, want 3", n)
+	}
 }
 
 // TestNoConnection: without a broker a publish fails fast, surely not stored,

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -52,6 +53,8 @@ type link struct {
 	first int
 	// setup prepares a new connection before anyone may use it.
 	setup func(context.Context, *session) error
+
+	connects atomic.Int64 // sessions made
 
 	mu      sync.Mutex
 	cur     *session
@@ -176,6 +179,7 @@ func (l *link) dial(ctx context.Context, attempt int) (*session, error) {
 		<-s.gone
 		return nil, err
 	}
+	l.connects.Add(1)
 	return s, nil
 }
 

@@ -62,11 +62,13 @@ func (d *Driver) checkVersion(conn *amqp.Connection) error {
 	if v.before(oldest) {
 		return fmt.Errorf("%w: this is %s", errTooOld, text)
 	}
+	var warning *string
 	if v.before(clusterSafe) {
-		d.oldCluster.Do(func() {
-			d.log.Info("this RabbitMQ is fine as a single node; a cluster needs 3.12.5 or later, "+
-				"or delayed tasks stall when a node dies", "version", text)
-		})
+		warning = new(fmt.Sprintf("RabbitMQ %s is fine as a single node; a cluster needs 3.12.5 or later, "+
+			"or delayed tasks stall when a node dies", text))
+	}
+	if before := d.oldBroker.Swap(warning); before == nil && warning != nil { // said once
+		d.log.Info(*warning)
 	}
 	return nil
 }

@@ -194,22 +194,38 @@ func publishError(err error) error {
 
 // Depth implements [broker.Driver].
 func (d *Driver) Depth(ctx context.Context, ep task.EndpointID) (broker.Depth, error) {
+	return d.depth(ctx, string(ep))
+}
+
+// DepthSystem implements [broker.Driver].
+func (d *Driver) DepthSystem(ctx context.Context, s broker.System) (broker.Depth, error) {
+	return d.depth(ctx, systemQueue(s))
+}
+
+func (d *Driver) depth(ctx context.Context, queue string) (broker.Depth, error) {
 	if err := d.open(); err != nil {
 		return broker.Depth{}, err
 	}
 	var due int64
-	_, err := d.db.Row(ctx, "SELECT count(*) FROM messages WHERE queue = ? AND due <= ?", []any{string(ep), nowMillis()}, &due)
+	_, err := d.db.Row(ctx, "SELECT count(*) FROM messages WHERE queue = ? AND due <= ?", []any{queue, nowMillis()}, &due)
 	if err != nil {
-		return broker.Depth{}, fmt.Errorf("depth of queue %s: %w", ep, err)
+		return broker.Depth{}, fmt.Errorf("depth of queue %s: %w", queue, err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, dl := range d.claims {
-		if dl.queue == string(ep) {
+		if dl.queue == queue {
 			due--
 		}
 	}
 	return broker.Depth{Ready: max(due, 0)}, nil
+}
+
+// Stats implements [broker.Driver].
+func (d *Driver) Stats() broker.Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return broker.Stats{Consumers: len(d.consumers)}
 }
 
 // Ready implements [broker.Driver].
