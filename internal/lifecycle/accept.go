@@ -113,6 +113,7 @@ func (e *Engine) publishNew(ctx context.Context, m task.Message, acceptBy time.T
 		out.TaskID = m.ID
 		return out
 	}
+	e.opt.Observer.Accepted(m.Project, m.Endpoint)
 	e.note(ctx, m.ID)
 	return nil
 }

@@ -258,7 +258,11 @@ func (e *Engine) publish(ctx context.Context, m task.Message) error {
 func (e *Engine) swap(ctx context.Context, c task.Change) (task.ChangeReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.opt.StoreTimeout)
 	defer cancel()
-	return e.store.Swap(ctx, c)
+	reply, err := e.store.Swap(ctx, c)
+	if err == nil && reply.OK && c.Next.JustEnded() {
+		e.opt.Observer.Finished(c.Spec.Project, c.Spec.Endpoint, c.Next.State)
+	}
+	return reply, err
 }
 
 // keep returns the payload to keep beside a record that has not failed.

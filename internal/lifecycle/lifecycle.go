@@ -70,6 +70,14 @@ type Store interface {
 	Liveness
 }
 
+// Observer is told of what happens to tasks. It must not block.
+type Observer interface {
+	// Accepted: a new task was accepted; repeats do not count.
+	Accepted(project, endpoint string)
+	// Finished: a task reached a final state, which is written.
+	Finished(project, endpoint string, s task.State)
+}
+
 // Options of an [Engine]. Zero values get defaults.
 type Options struct {
 	// Owner names this process and boot; leases carry it.
@@ -88,6 +96,7 @@ type Options struct {
 	Rand         func() float64
 	NewID        func(now time.Time, shard int) task.ID
 	Logger       *slog.Logger
+	Observer     Observer // nil: nobody
 }
 
 // Engine runs the steps. It is safe for concurrent use.
@@ -131,8 +140,16 @@ func New(q Queue, s Store, opt Options) *Engine {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opt.Observer == nil {
+		opt.Observer = nobody{}
+	}
 	return &Engine{queue: q, store: s, opt: opt, unnoted: make(map[task.ID]struct{})}
 }
+
+type nobody struct{}
+
+func (nobody) Accepted(string, string)             {}
+func (nobody) Finished(string, string, task.State) {}
 
 func def[T comparable](v *T, d T) {
 	var zero T

@@ -32,6 +32,8 @@ type world struct {
 	// seen. Messages alone cannot tell of them.
 	blind bool
 
+	told []string // what the observer heard
+
 	ledger   map[task.ID][]call
 	faults   []string
 	trace    []string
@@ -136,12 +138,23 @@ func (w *world) spawn(name string, fn func(*actor, *lifecycle.Engine)) *actor {
 
 func (w *world) engine(a *actor) *lifecycle.Engine {
 	return lifecycle.New(queueOf{a}, storeOf{a}, lifecycle.Options{
-		Owner: a.name, KeepPayload: 8, Now: func() time.Time { return w.now }, Rand: func() float64 { return 0.5 },
+		Owner: a.name, KeepPayload: 8, Observer: (*gossip)(w), Now: func() time.Time { return w.now }, Rand: func() float64 { return 0.5 },
 		NewID: func(_ time.Time, shard int) task.ID {
 			w.ids++
 			return task.MakeID(fmt.Sprintf("%026d", w.ids), shard)
 		},
 	})
+}
+
+// gossip notes what observers are told.
+type gossip world
+
+func (g *gossip) Accepted(project, endpoint string) {
+	g.told = append(g.told, "accepted "+project+"/"+endpoint)
+}
+
+func (g *gossip) Finished(project, endpoint string, s task.State) {
+	g.told = append(g.told, string(s)+" "+project+"/"+endpoint)
 }
 
 // pause gives the scheduler the turn; a crash ends the actor here.

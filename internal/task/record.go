@@ -229,6 +229,13 @@ func (r Record) Ended(s State, why Reason, now time.Time) (Record, bool) {
 	return r, true
 }
 
+// JustEnded reports whether the change that made this version ended the task.
+// A note on a task that has ended does not end it again.
+func (r *Record) JustEnded() bool {
+	kind := how(r.Version & (1<<howBits - 1))
+	return r.State.Final() && (kind == byFinish || kind == byEnd)
+}
+
 // Restarted begins the next generation, due now. Attempt numbers go on; the
 // attempts that count begin again. A running task cannot be restarted.
 func (r Record) Restarted(now time.Time) (Record, bool) {
