@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -45,6 +47,7 @@ type DB struct {
 	bus    *bus
 	log    *slog.Logger
 	close  sync.Once
+	dials  dials
 }
 
 // ErrURL says that a Redis URL is unusable. It never quotes the URL, which
@@ -69,7 +72,52 @@ func New(rawURL string, opt Options) (*DB, error) {
 	}
 	quiet()
 	client := redis.NewClient(tuned(o))
-	return &DB{client: client, log: opt.Logger, bus: newBus(client, opt.Logger)}, nil
+	db := &DB{client: client, log: opt.Logger, bus: newBus(client, opt.Logger)}
+	client.AddHook(&db.dials)
+	return db, nil
+}
+
+// Stats tells how the connections fare.
+type Stats struct {
+	Dials    int64 // connections made
+	Failures int64 // tries that brought none
+	Timeouts int64 // calls that waited too long for a connection
+	Busy     int   // connections in use
+	Idle     int
+}
+
+// Stats is read from memory.
+func (db *DB) Stats() Stats {
+	pool := db.client.PoolStats()
+	idle := int(pool.IdleConns)
+	return Stats{
+		Dials: db.dials.made.Load(), Failures: db.dials.failed.Load(), Timeouts: int64(pool.Timeouts),
+		Busy: max(int(pool.TotalConns)-idle, 0), Idle: idle,
+	}
+}
+
+// dials counts them. It is a hook of the library and lets everything pass.
+type dials struct{ made, failed atomic.Int64 }
+
+// DialHook implements redis.Hook.
+func (d *dials) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := next(ctx, network, addr)
+		if err != nil {
+			d.failed.Add(1)
+		} else {
+			d.made.Add(1)
+		}
+		return c, err
+	}
+}
+
+// ProcessHook implements redis.Hook.
+func (*dials) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// ProcessPipelineHook implements redis.Hook.
+func (*dials) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // quiet keeps the library from writing to standard error by itself: what it

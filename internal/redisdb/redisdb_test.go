@@ -136,6 +136,7 @@ func TestKilled(t *testing.T) {
 	one, two := listen(ctx, db, name+":one"), listen(ctx, db, name+":two")
 	next(t, one.resets)
 	next(t, two.resets)
+	before := db.Stats()
 	killed := redisdbtest.KillPubSub(t, db, name)
 	if killed != 1 {
 		t.Errorf("%d pub/sub connections", killed)
@@ -149,6 +150,9 @@ func TestKilled(t *testing.T) {
 	}
 	if next(t, one.msgs) != "hello" || next(t, two.msgs) != "hello" {
 		t.Error("heard something else")
+	}
+	if after := db.Stats(); after.Dials <= before.Dials || after.Failures != 0 || after.Busy+after.Idle == 0 {
+		t.Errorf("connections: %+v, before the cut %+v", after, before)
 	}
 	cancel()
 	if err := errors.Join(next(t, one.done), next(t, two.done)); err != nil {
@@ -174,6 +178,9 @@ func TestServerComesLate(t *testing.T) {
 	e := listen(t.Context(), db, "c")
 	warmup := time.NewTimer(300 * time.Millisecond)
 	<-warmup.C
+	if st := db.Stats(); st.Dials != 0 || st.Failures == 0 {
+		t.Errorf("connections: %+v", st)
+	}
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/task"
@@ -33,8 +34,9 @@ type Registry struct {
 	d   Driver
 	opt Options
 
-	sync   sync.Mutex // one reconciliation with the store at a time
-	synced time.Time  // begin of the last one that succeeded; guarded by sync
+	sync   sync.Mutex                // one reconciliation with the store at a time
+	synced time.Time                 // begin of the last one that succeeded; guarded by sync
+	latest atomic.Pointer[time.Time] // the same, for who must not wait
 
 	mu      sync.RWMutex
 	state   State // Items unused: see items
@@ -134,7 +136,27 @@ func (r *Registry) Sync(ctx context.Context) error {
 		return fail(err)
 	}
 	r.synced = begin
+	r.latest.Store(&begin)
 	return nil
+}
+
+// Status tells how well the memory knows its store.
+type Status struct {
+	Version int64
+	// Synced is when memory and store were last seen to be equal; zero: never.
+	Synced    time.Time
+	Endpoints int // the built-in ones included
+}
+
+// Status is read from memory, at once.
+func (r *Registry) Status() Status {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	st := Status{Version: r.state.Version, Endpoints: len(r.view.all)}
+	if at := r.latest.Load(); at != nil {
+		st.Synced = *at
+	}
+	return st
 }
 
 // maxRounds bounds a reconciliation that others keep overtaking.

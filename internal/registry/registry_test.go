@@ -398,6 +398,30 @@ func TestUnavailable(t *testing.T) {
 	wantNames(t, r, "p/a")
 }
 
+// The status tells how old the memory may be while the store is away.
+func TestStatus(t *testing.T) {
+	f, now := newFake(), time.Unix(1000, 0)
+	r := registry.New(f, registry.Options{Now: func() time.Time { return now }})
+	if st := r.Status(); st != (registry.Status{}) {
+		t.Errorf("before the first look: %+v", st)
+	}
+	put(t, r, "p", "a")
+	put(t, r, "p", "b")
+	if err := r.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := registry.Status{Version: 2, Synced: now, Endpoints: 2}
+	if st := r.Status(); st != want {
+		t.Errorf("%+v, want %+v", st, want)
+	}
+	f.set(func(f *fake) { f.failing = registry.ErrUnavailable })
+	now = now.Add(time.Minute)
+	_ = r.Sync(t.Context())
+	if st := r.Status(); st != want {
+		t.Errorf("%+v after a failure, want %+v", st, want)
+	}
+}
+
 func TestUnreadableItem(t *testing.T) {
 	f := newFake()
 	f.s = registry.State{Epoch: "e", Version: 1, Items: []registry.Item{
