@@ -128,6 +128,14 @@ type Options struct {
 	ReadyTimeout time.Duration
 	Now          func() time.Time
 	Logger       *slog.Logger
+	// AccessLog has a line written for every request (but for health) that a
+	// log at level info shows; otherwise it takes level debug.
+	AccessLog bool
+	// Audit gets a line for each change of what operators decide, whatever
+	// the level of Logger; default Logger.
+	Audit *slog.Logger
+	// Observer is told of every request; nil: nobody.
+	Observer Observer
 }
 
 // Defaults of [Options].
@@ -152,6 +160,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Audit == nil {
+		o.Audit = o.Logger
+	}
+	if o.Observer == nil {
+		o.Observer = nobody{}
 	}
 	return o
 }

@@ -24,6 +24,7 @@ type contract struct {
 // operation is one operation of the contract.
 type operation struct {
 	id     string
+	route  string     // the path as the contract has it
 	scope  auth.Scope // that the caller needs; "": open to everyone
 	params []*openapi3.Parameter
 	// body is the JSON body's schema, nil when it takes none; media is its
@@ -33,6 +34,8 @@ type operation struct {
 	// late: the handler reads the body and tells the parameters' faults
 	// together with the body's.
 	late bool
+	// audited: the operation changes what operators decide.
+	audited bool
 	// offers are the media types of good answers.
 	offers []string
 }
@@ -52,7 +55,9 @@ func loadContract() (*contract, error) {
 	}
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {
-			c.operations[method+" "+echoPath(path)] = makeOperation(item, op)
+			made := makeOperation(item, op)
+			made.route, made.audited = path, audited(method, made)
+			c.operations[method+" "+echoPath(path)] = made
 		}
 	}
 	return c, nil

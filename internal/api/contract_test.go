@@ -70,6 +70,23 @@ func TestContractScopes(t *testing.T) {
 	})
 }
 
+// Whoever changes what operators decide, or many tasks at once, is audited.
+// A new operation of tasks:write that is not, belongs on this list.
+func TestAudited(t *testing.T) {
+	ofOneTask := []string{"submitTask", "submitRawTask", "cancelTask", "retryTask"}
+	c, err := loadContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, op := range c.operations {
+		method, _, _ := strings.Cut(key, " ")
+		want := method != "GET" && op.scope != "" && !slices.Contains(ofOneTask, op.id)
+		if op.audited != want {
+			t.Errorf("%s: audited %t, want %t", op.id, op.audited, want)
+		}
+	}
+}
+
 // Every operation can be found, whichever way it is asked for.
 func TestContractRoutes(t *testing.T) {
 	s, err := New(Deps{}, Options{})

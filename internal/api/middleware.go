@@ -3,7 +3,6 @@ package api
 import (
 	"crypto/rand"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -21,6 +20,8 @@ type call struct {
 	op     *operation // nil: no such operation
 	who    auth.Principal
 	faults faults
+	code   task.Code // of the problem it was answered with
+	target string    // what an audited operation made, when its path does not name it
 }
 
 const callKey = "taskgate.call"
@@ -32,7 +33,7 @@ func callOf(c echo.Context) *call {
 	return &call{}
 }
 
-// observe names the request, answers for panics and writes the log line.
+// observe names the request, answers for panics, and has what came of it told.
 func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
@@ -44,16 +45,13 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		h.Set(echo.HeaderXRequestID, own.id)
 		h.Set(echo.HeaderCacheControl, "no-store")
 		h.Set(echo.HeaderXContentTypeOptions, "nosniff")
-		if own.op != nil {
-			r.Pattern = r.Method + " " + c.Path() // names the span of a tracing wrapper
+		if ctx := s.opt.Observer.Begin(r, own.id, own.route()); ctx != r.Context() {
+			c.SetRequest(r.WithContext(ctx))
 		}
 		if err := s.recovering(next, c); err != nil {
 			s.handleError(err, c)
 		}
-		s.opt.Logger.DebugContext(r.Context(), "request",
-			slog.String("request", own.id), slog.String("method", r.Method), slog.String("route", c.Path()),
-			slog.Int("status", c.Response().Status), slog.Int64("bytes", c.Response().Size),
-			slog.Duration("took", time.Since(start)), slog.String("key", own.who.KeyID), slog.String("peer", c.RealIP()))
+		s.tell(c, own, time.Since(start))
 		return nil
 	}
 }

@@ -106,6 +106,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 	k := kinds[e.Code]
 	id := callOf(c).id
+	callOf(c).code = e.Code
 	if k.status >= http.StatusInternalServerError {
 		s.opt.Logger.ErrorContext(ctx, "request failed", "request", id, "code", e.Code, "error", err)
 	}
