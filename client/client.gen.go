@@ -91,6 +91,7 @@ func (e EndpointConfigMethod) Valid() bool {
 
 // Defines values for HealthStatus.
 const (
+	HealthStatusDegraded    HealthStatus = "degraded"
 	HealthStatusOk          HealthStatus = "ok"
 	HealthStatusUnavailable HealthStatus = "unavailable"
 )
@@ -98,6 +99,8 @@ const (
 // Valid indicates whether the value is a known member of the HealthStatus enum.
 func (e HealthStatus) Valid() bool {
 	switch e {
+	case HealthStatusDegraded:
+		return true
 	case HealthStatusOk:
 		return true
 	case HealthStatusUnavailable:
@@ -698,17 +701,21 @@ type Headers map[string]string
 type Health struct {
 	// Checks Each dependency, with `verbose`.
 	Checks []HealthCheck `json:"checks,omitempty"`
-	Status HealthStatus  `json:"status"`
+
+	// Status A dependency is `ok` or `unavailable`; `degraded` is for the whole.
+	Status HealthStatus `json:"status"`
 }
 
 // HealthCheck defines model for HealthCheck.
 type HealthCheck struct {
 	// Name Example: store
-	Name   string       `json:"name"`
+	Name string `json:"name"`
+
+	// Status A dependency is `ok` or `unavailable`; `degraded` is for the whole.
 	Status HealthStatus `json:"status"`
 }
 
-// HealthStatus defines model for HealthStatus.
+// HealthStatus A dependency is `ok` or `unavailable`; `degraded` is for the whole.
 type HealthStatus string
 
 // Labels Up to 16 labels. Keys: 1 to 63 letters, digits, `_`, `.`, `-`, beginning with a letter or digit. Values: up to 255
@@ -1413,7 +1420,7 @@ type ClientInterface interface {
 
 	// GetReadiness Can it take requests now?
 	//
-	// Looks at every dependency. 503 from the begin of a shutdown on.
+	// Looks at every dependency. 503 when tasks cannot be accepted, and from the begin of a shutdown on. `degraded` is ready: tasks are accepted and delivered, but something else does not work, as reading their states while the store is away.
 	//
 	// Corresponds with GET /readyz (the `GetReadiness` operationId).
 	GetReadiness(ctx context.Context, params *GetReadinessParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1702,7 +1709,7 @@ func (c *Client) GetContractYaml(ctx context.Context, reqEditors ...RequestEdito
 
 // GetReadiness Can it take requests now?
 //
-// Looks at every dependency. 503 from the begin of a shutdown on.
+// Looks at every dependency. 503 when tasks cannot be accepted, and from the begin of a shutdown on. `degraded` is ready: tasks are accepted and delivered, but something else does not work, as reading their states while the store is away.
 //
 // Corresponds with GET /readyz (the `GetReadiness` operationId).
 func (c *Client) GetReadiness(ctx context.Context, params *GetReadinessParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3532,7 +3539,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetReadinessWithResponse Can it take requests now?
 	//
-	// Looks at every dependency. 503 from the begin of a shutdown on.
+	// Looks at every dependency. 503 when tasks cannot be accepted, and from the begin of a shutdown on. `degraded` is ready: tasks are accepted and delivered, but something else does not work, as reading their states while the store is away.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7157,7 +7164,7 @@ func (c *ClientWithResponses) GetContractYamlWithResponse(ctx context.Context, r
 
 // GetReadinessWithResponse Can it take requests now?
 //
-// Looks at every dependency. 503 from the begin of a shutdown on.
+// Looks at every dependency. 503 when tasks cannot be accepted, and from the begin of a shutdown on. `degraded` is ready: tasks are accepted and delivered, but something else does not work, as reading their states while the store is away.
 //
 // Returns a wrapper object for the known response body format(s).
 //

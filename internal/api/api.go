@@ -93,6 +93,8 @@ type URLChecker func(url string) (detail string, ok bool)
 // Check is a dependency's readiness.
 type Check struct {
 	Name string
+	// Optional: without it the API works on, with less.
+	Optional bool
 	// Ready returns nil when requests that need the dependency have a fair
 	// chance. It must end by its context's end.
 	Ready func(ctx context.Context) error

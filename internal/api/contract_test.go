@@ -73,7 +73,7 @@ func TestContractScopes(t *testing.T) {
 // Whoever changes what operators decide, or many tasks at once, is audited.
 // A new operation of tasks:write that is not, belongs on this list.
 func TestAudited(t *testing.T) {
-	ofOneTask := []string{"submitTask", "submitRawTask", "cancelTask", "retryTask"}
+	ofOneTask := []string{"submitTask", "submitRawTask", "cancelTask", "retryTask", "rescheduleTask"}
 	c, err := loadContract()
 	if err != nil {
 		t.Fatal(err)

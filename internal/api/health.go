@@ -19,9 +19,13 @@ func (s *Server) GetLiveness(c echo.Context) error {
 func (s *Server) GetReadiness(c echo.Context, params gen.GetReadinessParams) error {
 	checks := s.checkAll(c.Request().Context())
 	out := gen.Health{Status: gen.HealthStatusOk}
-	for _, check := range checks {
-		if check.Status != gen.HealthStatusOk {
+	for i, check := range checks {
+		switch {
+		case check.Status == gen.HealthStatusOk:
+		case !s.Ready[i].Optional:
 			out.Status = gen.HealthStatusUnavailable
+		case out.Status == gen.HealthStatusOk:
+			out.Status = gen.HealthStatusDegraded
 		}
 	}
 	if s.draining.Load() {
@@ -31,7 +35,7 @@ func (s *Server) GetReadiness(c echo.Context, params gen.GetReadinessParams) err
 		out.Checks = checks
 	}
 	status := http.StatusOK
-	if out.Status != gen.HealthStatusOk {
+	if out.Status == gen.HealthStatusUnavailable {
 		status = http.StatusServiceUnavailable
 	}
 	return s.json(c, status, out)

@@ -34,7 +34,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("got %d %s", a.Code, a.Body)
 	}
 	w.fail["store"] = errDown
-	const verbose = `{"checks":[{"name":"store","status":"unavailable"},{"name":"broker","status":"ok"}],"status":"unavailable"}`
+	const verbose = `{"checks":[{"name":"store","status":"unavailable"},{"name":"broker","status":"ok"},{"name":"registry","status":"ok"}],"status":"unavailable"}`
 	for _, query := range []string{"?verbose", "?verbose=", "?verbose=true", "?verbose=1"} {
 		if a := get("/readyz" + query); a.Code != 503 || body(a) != verbose {
 			t.Errorf("%s: got %d %s", query, a.Code, a.Body)
@@ -45,6 +45,12 @@ func TestHealth(t *testing.T) {
 	}
 	get("/readyz?verbose=maybe").want(t, 400, "invalid_parameter", "verbose")
 	delete(w.fail, "store")
+	w.fail["registry"] = errDown
+	const degraded = `{"checks":[{"name":"store","status":"ok"},{"name":"broker","status":"ok"},{"name":"registry","status":"unavailable"}],"status":"degraded"}`
+	if a := get("/readyz?verbose"); a.Code != 200 || body(a) != degraded {
+		t.Errorf("got %d %s", a.Code, a.Body)
+	}
+	delete(w.fail, "registry")
 	s.Drain()
 	get("/readyz").wantStatus(t, 503)
 	get("/livez").wantStatus(t, 200)

@@ -79,6 +79,7 @@ func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *a
 		Ready: []api.Check{
 			{Name: "store", Ready: func(context.Context) error { return w.failing("store") }},
 			{Name: "broker", Ready: func(context.Context) error { return w.failing("broker") }},
+			{Name: "registry", Optional: true, Ready: func(context.Context) error { return w.failing("registry") }},
 		},
 	}
 	opt := api.Options{MaxPayload: 4096, Logger: slog.New(slog.NewTextHandler(&lockedWriter{w: w}, nil))}

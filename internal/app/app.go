@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/taskgate/taskgate/internal/config"
+	"github.com/taskgate/taskgate/internal/telemetry"
 )
 
 // closeGrace is how long closing connections may take after the drain.
@@ -32,10 +33,13 @@ type Options struct {
 
 // App is one process's worth of Taskgate. Several may live in one process.
 type App struct {
-	cfg    config.Config
-	log    *slog.Logger
-	stdout io.Writer
-	owner  string
+	cfg     config.Config
+	log     *slog.Logger
+	audit   *slog.Logger // whatever the level of log
+	stdout  io.Writer
+	owner   string
+	metrics *telemetry.Metrics
+	health  *health // once the backends are open
 
 	addr      string // of the API, once started
 	adminAddr string
@@ -67,19 +71,12 @@ func New(cfg config.Config, opt Options) (*App, error) {
 	}
 	owner := uuid.NewString()
 	a := &App{
-		cfg: cfg, log: newLogger(cfg, opt.Logs), stdout: opt.Stdout, owner: owner,
+		cfg: cfg, log: newLogger(cfg, cfg.LogLevel, opt.Logs), audit: newLogger(cfg, slog.LevelInfo, opt.Logs),
+		stdout: opt.Stdout, owner: owner, metrics: newMetrics(cfg),
 		failed: make(chan error, 1),
 	}
 	a.stopping, a.drain = context.WithCancel(context.Background())
 	return a, nil
-}
-
-func newLogger(cfg config.Config, w io.Writer) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: cfg.LogLevel}
-	if cfg.LogFormat == config.LogText {
-		return slog.New(slog.NewTextHandler(w, opt))
-	}
-	return slog.New(slog.NewJSONHandler(w, opt))
 }
 
 // Addr is the API's address, "" without one. It is known after Start.
@@ -103,9 +100,12 @@ func (a *App) start(ctx context.Context) error {
 	if err := a.common(ctx, b); err != nil {
 		return err
 	}
+	a.health = newHealth(a.log, b.dependencies(), b.warnings)
+	a.background("health", a.health.run)
+	a.pull(b)
 	// The admin address is opened first and closed last: /readyz tells of the
 	// drain while it lasts.
-	if err := a.admin(ctx, b.checks()); err != nil {
+	if err := a.admin(ctx); err != nil {
 		return err
 	}
 	if a.cfg.Role != config.Gateway {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/taskgate/taskgate/internal/broker"
@@ -32,18 +33,11 @@ type backends struct {
 	registry *registry.Registry
 	engine   *lifecycle.Engine
 	secrets  secrets
+	redis    *redisdb.DB // nil: embedded
 
 	regDriver registry.Driver
-}
-
-// check is one dependency's readiness.
-type check struct {
-	name  string
-	ready func(ctx context.Context) error
-}
-
-func (b *backends) checks() []check {
-	return []check{{"broker", b.queue.Ready}, {"store", b.store.Ready}}
+	// warnings are what is not as it should be with the servers; nil: none.
+	warnings func() []string
 }
 
 // open connects to the backends.
@@ -68,6 +62,7 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log})
 	b.engine = lifecycle.New(b.queue, b.store, lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
+		Observer: a.metrics,
 	})
 	return b, nil
 }
@@ -82,14 +77,14 @@ func (a *App) openEmbedded(ctx context.Context, b *backends) error {
 	if err != nil {
 		return err
 	}
-	b.queue = broker.New(q, broker.WithLogger(a.log))
+	b.queue = a.newQueue(q)
 	a.onStop("queue", b.queue.Close)
 	s, err := resultssqlite.Open(ctx, db)
 	if err != nil {
 		return err
 	}
 	a.onStop("results", func(context.Context) error { return s.Close() })
-	b.store = results.NewStore(s)
+	b.store = a.newStore(s)
 	r := registrysqlite.Open(db)
 	a.onStop("registry store", func(context.Context) error { return r.Close() })
 	b.regDriver = r
@@ -109,9 +104,10 @@ func (a *App) openServices(ctx context.Context, b *backends) error {
 	for _, w := range warnings {
 		a.log.WarnContext(ctx, "redis is not set up to keep data", "problem", w)
 	}
+	b.redis = db
 	s := resultsredis.New(db, a.cfg.Namespace)
 	a.onStop("results", func(context.Context) error { return s.Close() })
-	b.store = results.NewStore(s)
+	b.store = a.newStore(s)
 	r := registryredis.New(db, a.cfg.Namespace)
 	a.onStop("registry store", func(context.Context) error { return r.Close() })
 	b.regDriver = r
@@ -121,7 +117,8 @@ func (a *App) openServices(ctx context.Context, b *backends) error {
 	if err != nil {
 		return err
 	}
-	b.queue = broker.New(q, broker.WithLogger(a.log))
+	b.warnings = func() []string { return slices.Concat(warnings, q.Warnings()) }
+	b.queue = a.newQueue(q)
 	a.onStop("queue", b.queue.Close)
 	return nil
 }

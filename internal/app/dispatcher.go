@@ -14,12 +14,12 @@ import (
 // dispatcher starts deliveries.
 func (a *App) dispatcher(ctx context.Context, b *backends) error {
 	d, err := dispatch.New(dispatch.Deps{
-		Engine: b.engine, Keeper: b.engine, Endpoints: b.registry, Source: source{b.queue},
+		Engine: b.engine, Keeper: keeper{b.engine, a.metrics}, Endpoints: b.registry, Source: source{b.queue},
 		Secrets: b.secrets.open,
 	}, dispatch.Options{
 		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile, Open: b.secrets.openTarget},
 		Pool:   dispatch.PoolOptions{Total: a.cfg.Concurrency},
-		Grace:  a.cfg.ShutdownGrace, Logger: a.log,
+		Grace:  a.cfg.ShutdownGrace, Logger: a.log, Observers: dispatch.Observers{a.metrics},
 	})
 	if err != nil {
 		return fmt.Errorf("dispatcher: %w", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/taskgate/taskgate/internal/dispatch"
 	"github.com/taskgate/taskgate/internal/results"
 	"github.com/taskgate/taskgate/internal/task"
+	"github.com/taskgate/taskgate/internal/telemetry"
 )
 
 // gateway starts the API.
@@ -26,7 +27,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	}
 	guard := a.guard()
 	deps := api.Deps{
-		Engine: b.engine, Results: b.store, Waiter: waiter{hub, a.stopping}, Endpoints: b.registry,
+		Engine: b.engine, Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
 		Queues: b.queue, Secrets: b.secrets, Auth: who,
 		CheckURL: func(url string) (string, bool) {
 			if err := guard.CheckURL(url); err != nil {
@@ -35,11 +36,12 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 			return "", true
 		},
 	}
-	for _, c := range b.checks() {
-		deps.Ready = append(deps.Ready, api.Check{Name: c.name, Ready: c.ready})
+	for _, p := range a.health.parts {
+		deps.Ready = append(deps.Ready, api.Check{Name: p.name, Optional: !p.vital, Ready: a.health.ready(p)})
 	}
 	srv, err := api.New(deps, api.Options{
 		MaxPayload: a.cfg.MaxPayload, MaxWait: a.cfg.MaxWait, MaxDelay: a.cfg.MaxDelay, Logger: a.log,
+		AccessLog: a.cfg.AccessLog, Audit: a.audit, Observer: requests{a.metrics},
 	})
 	if err != nil {
 		return err
@@ -108,13 +110,14 @@ func (a *App) listen(ctx context.Context, name, addr string, srv *http.Server, d
 type waiter struct {
 	hub      *results.Hub
 	stopping context.Context
+	metrics  *telemetry.Metrics
 }
 
 func (w waiter) Wait(ctx context.Context, id task.ID, until time.Time) (*task.Snapshot, error) {
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.stopping, cancel)()
-	s, err := w.hub.Wait(wait, id, until)
+	s, err := polled(w.metrics, func() (*task.Snapshot, error) { return w.hub.Wait(wait, id, until) })
 	if err != nil && ctx.Err() == nil && wait.Err() != nil {
 		return w.hub.Wait(ctx, id, time.Now())
 	}

@@ -64,6 +64,7 @@ var outside = []only{
 	{"github.com/labstack/echo", []string{"internal/api", "internal/app"}, "the move to its next major version must stay mechanical"},
 	{"modernc.org/sqlite", []string{"internal/sqlitedb"}, "one writer with group commit: nobody else opens the file"},
 	{"database/sql", []string{"internal/sqlitedb", "internal/broker/sqlite", "internal/results/sqlite", "internal/registry/sqlite"}, "SQL is for the drivers"},
+	{"github.com/prometheus", []string{"internal/telemetry"}, "other rooms have small observers and do not know what listens"},
 	{"github.com/knadh/koanf", []string{"internal/config"}, "the rest sees plain data"},
 	{"testing", nil, "code that ships does not test"},
 	{"github.com/google/go-cmp", nil, "it panics by design: for tests only"},

@@ -81,6 +81,10 @@ type Config struct {
 
 	LogLevel  slog.Level
 	LogFormat LogFormat
+	AccessLog bool // a line for every request at level info
+
+	MetricsEndpoints int  // with series of their own
+	MetricsBacklog   bool // export what waits at the endpoints
 
 	Echo bool // Dev: run the built-in echo handler
 }

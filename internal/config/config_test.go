@@ -107,7 +107,7 @@ func TestDefaults(t *testing.T) {
 		EgressPorts: []uint16{80, 443},
 		MaxPayload:  1 << 20, KeepPayload: 16 << 10, Concurrency: 256,
 		MaxWait: time.Minute, MaxDelay: 365 * 24 * time.Hour, PublishTimeout: 10 * time.Second, ShutdownGrace: 30 * time.Second,
-		LogLevel: slog.LevelInfo, LogFormat: LogJSON,
+		LogLevel: slog.LevelInfo, LogFormat: LogJSON, MetricsEndpoints: 500, MetricsBacklog: true,
 	}
 	want := map[Role]func(*Config){
 		Gateway: func(c *Config) { c.AMQPURLs, c.RedisURL = []string{amqp}, redis },
@@ -144,6 +144,7 @@ var samples = map[string]string{
 	"MAX_PAYLOAD": "2MiB", "KEEP_PAYLOAD": "1025B", "CONCURRENCY": "7",
 	"MAX_WAIT": "1m30s", "MAX_DELAY": "24h0m0s", "PUBLISH_TIMEOUT": "1.5s", "SHUTDOWN_GRACE": "5s",
 	"LOG_LEVEL": "debug", "LOG_FORMAT": "text", "ECHO": "true",
+	"ACCESS_LOG": "true", "METRICS_ENDPOINTS": "9", "METRICS_BACKLOG": "false",
 }
 
 // Every setting must reach its field from each source, and no other field.
@@ -262,6 +263,7 @@ var bad = map[string]string{
 	"MAX_PAYLOAD": "9MiB", "KEEP_PAYLOAD": "-1", "CONCURRENCY": "0",
 	"MAX_WAIT": "60", "MAX_DELAY": "8761h", "PUBLISH_TIMEOUT": "1ms", "SHUTDOWN_GRACE": "-1s",
 	"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "ECHO": "poison",
+	"ACCESS_LOG": "poison", "METRICS_ENDPOINTS": "0", "METRICS_BACKLOG": "poison",
 }
 
 // These take any text; whoever opens them finds out.

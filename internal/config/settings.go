@@ -93,6 +93,10 @@ var table = build([]Setting{
 		func(c *Config) *durationOf { return &c.ShutdownGrace }),
 	logLevel(),
 	logFormat(),
+	boolean("ACCESS_LOG", withAPI, "write a log line at level info for every request to the API; without it at level debug",
+		func(c *Config) *bool { return &c.AccessLog }),
+	metricsEndpoints(),
+	metricsBacklog(),
 	boolean("ECHO", []Role{Dev}, "run a built-in handler that answers with what it gets",
 		func(c *Config) *bool { return &c.Echo }),
 })

@@ -45,6 +45,7 @@ func (c Config) faults() Faults {
 	v.egress()
 	v.limits()
 	v.logs()
+	v.seen()
 
 	return v.found
 }

@@ -80,7 +80,7 @@ var catalogue = [metricCount]entry{
 	metricInFlight:  {"attempts_in_flight", gauge, "project endpoint", "Attempts that run in this process now."},
 	metricUnsettled: {"attempts_unsettled_total", counter, "project endpoint", "Attempts whose outcome neither store nor broker took; their tasks are delivered again."},
 	metricWaiting:   {"endpoint_tasks", gauge, "project endpoint state", "Tasks that have not ended, by state. The same in every process."},
-	metricOldest:    {"endpoint_oldest_seconds", gauge, "project endpoint", "How long the endpoint's oldest waiting task has been due. The same in every process."},
+	metricOldest:    {"endpoint_oldest_task_seconds", gauge, "project endpoint state", "How long ago the oldest of them was accepted; 0 when there are none. The same in every process."},
 	metricTracked:   {"metrics_endpoints", gauge, "what", "Endpoints with series of their own (used), and how many may have them (limit); the rest share those of _other."},
 
 	metricRequests:    {"http_requests_total", counter, "route method class", "API requests by route of the contract (none: no such route) and class of status."},

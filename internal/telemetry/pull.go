@@ -44,9 +44,7 @@ type RegistryFigures struct {
 // Backlog is what of an endpoint has not ended.
 type Backlog struct {
 	Project, Endpoint string
-	Tasks             map[task.State]int
-	// Oldest is how long the oldest waiting task has been due.
-	Oldest time.Duration
+	States            task.Depths
 }
 
 // Sources give figures.
@@ -169,10 +167,22 @@ func (o output) figures(f Figures) {
 		o.put(metricSystemDepth, float64(n), queue)
 	}
 	for _, b := range o.bounded(f.Endpoints) {
-		for state, n := range b.Tasks {
-			o.put(metricWaiting, float64(n), b.Project, b.Endpoint, string(state))
+		o.backlog(b)
+	}
+}
+
+// backlog writes every state, so that what is empty shows as 0.
+func (o output) backlog(b Backlog) {
+	for _, s := range task.States() {
+		if s.Final() {
+			continue
 		}
-		o.put(metricOldest, b.Oldest.Seconds(), b.Project, b.Endpoint)
+		d, age := b.States[s], time.Duration(0)
+		if d.Tasks > 0 {
+			age = max(o.now().Sub(d.Oldest), 0)
+		}
+		o.put(metricWaiting, float64(d.Tasks), b.Project, b.Endpoint, string(s))
+		o.put(metricOldest, age.Seconds(), b.Project, b.Endpoint, string(s))
 	}
 }
 
@@ -187,25 +197,33 @@ func oneIf(b bool) float64 {
 // of their own, and adds the rest up.
 func (o output) bounded(all []Backlog) []Backlog {
 	out := make([]Backlog, 0, min(len(all), o.lanes.limit+1))
-	rest := Backlog{Project: other, Endpoint: other, Tasks: map[task.State]int{}}
-	more := false
-	left := o.lanes.free()
+	rest := Backlog{Project: other, Endpoint: other, States: task.Depths{}}
+	left, beyond := o.lanes.free(), false
 	for _, b := range all {
 		switch {
 		case o.lanes.has(b.Project, b.Endpoint):
 		case left > 0:
 			left--
 		default:
-			for state, n := range b.Tasks {
-				rest.Tasks[state] += n
-			}
-			rest.Oldest, more = max(rest.Oldest, b.Oldest), true
+			rest.add(b.States)
+			beyond = true
 			continue
 		}
 		out = append(out, b)
 	}
-	if more {
+	if beyond {
 		out = append(out, rest)
 	}
 	return out
+}
+
+func (b *Backlog) add(more task.Depths) {
+	for s, d := range more {
+		sum := b.States[s]
+		if d.Tasks > 0 && (sum.Tasks == 0 || d.Oldest.Before(sum.Oldest)) {
+			sum.Oldest = d.Oldest
+		}
+		sum.Tasks += d.Tasks
+		b.States[s] = sum
+	}
 }

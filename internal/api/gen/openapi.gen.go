@@ -84,6 +84,7 @@ func (e EndpointConfigMethod) Valid() bool {
 
 // Defines values for HealthStatus.
 const (
+	HealthStatusDegraded    HealthStatus = "degraded"
 	HealthStatusOk          HealthStatus = "ok"
 	HealthStatusUnavailable HealthStatus = "unavailable"
 )
@@ -91,6 +92,8 @@ const (
 // Valid indicates whether the value is a known member of the HealthStatus enum.
 func (e HealthStatus) Valid() bool {
 	switch e {
+	case HealthStatusDegraded:
+		return true
 	case HealthStatusOk:
 		return true
 	case HealthStatusUnavailable:
@@ -691,17 +694,21 @@ type Headers map[string]string
 type Health struct {
 	// Checks Each dependency, with `verbose`.
 	Checks []HealthCheck `json:"checks,omitempty"`
-	Status HealthStatus  `json:"status"`
+
+	// Status A dependency is `ok` or `unavailable`; `degraded` is for the whole.
+	Status HealthStatus `json:"status"`
 }
 
 // HealthCheck defines model for HealthCheck.
 type HealthCheck struct {
 	// Name Example: store
-	Name   string       `json:"name"`
+	Name string `json:"name"`
+
+	// Status A dependency is `ok` or `unavailable`; `degraded` is for the whole.
 	Status HealthStatus `json:"status"`
 }
 
-// HealthStatus defines model for HealthStatus.
+// HealthStatus A dependency is `ok` or `unavailable`; `degraded` is for the whole.
 type HealthStatus string
 
 // Labels Up to 16 labels. Keys: 1 to 63 letters, digits, `_`, `.`, `-`, beginning with a letter or digit. Values: up to 255
