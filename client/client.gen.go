@@ -299,6 +299,24 @@ func (e ResultPolicyOversize) Valid() bool {
 	}
 }
 
+// Defines values for SignatureScheme.
+const (
+	V1  SignatureScheme = "v1"
+	V1a SignatureScheme = "v1a"
+)
+
+// Valid indicates whether the value is a known member of the SignatureScheme enum.
+func (e SignatureScheme) Valid() bool {
+	switch e {
+	case V1:
+		return true
+	case V1a:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TaskState.
 const (
 	TaskStateAwaiting  TaskState = "awaiting"
@@ -491,6 +509,10 @@ type Endpoint struct {
 	// PreviousSecretUntil Until then the secret before the last rotation signs too; absent when only one signs.
 	PreviousSecretUntil *time.Time `json:"previous_secret_until,omitempty"`
 
+	// PublicKeys With `v1a`, the public keys (`whpk_…`) that verify deliveries: the present one, and while a rotation lasts the one
+	// before.
+	PublicKeys []string `json:"public_keys,omitempty"`
+
 	// Result What is kept of a handler's answer.
 	Result ResultPolicy `json:"result"`
 
@@ -498,8 +520,13 @@ type Endpoint struct {
 	// day.
 	Retry *Retry `json:"retry,omitempty"`
 
-	// Secret The signing secret; only in the answer to the request that set or generated it.
+	// Secret The signing secret; only in the answer to the request that set or generated it. A generated private key is never
+	// shown.
 	Secret *string `json:"secret,omitempty"`
+
+	// Signature How deliveries are signed (Standard Webhooks): `v1` with a secret that you share, `v1a` with a key pair of which you
+	// get the public part. Absent: as the secret given or present, else `v1`.
+	Signature *SignatureScheme `json:"signature,omitempty"`
 
 	// Timeout A duration.
 	//
@@ -612,9 +639,13 @@ type EndpointConfig struct {
 	// day.
 	Retry *Retry `json:"retry,omitempty"`
 
-	// Secret Signing secret (Standard Webhooks): `whsec_` and the base64 of 24 to 64 bytes. Absent: kept, or generated for a
-	// new endpoint.
+	// Secret Signing secret (Standard Webhooks): `whsec_` and the base64 of 24 to 64 bytes, or for `v1a` `whsk_` and the base64
+	// of an ed25519 private key. Absent: kept, or generated when there is none of the `signature` asked for.
 	Secret *string `json:"secret,omitempty"`
+
+	// Signature How deliveries are signed (Standard Webhooks): `v1` with a secret that you share, `v1a` with a key pair of which you
+	// get the public part. Absent: as the secret given or present, else `v1`.
+	Signature *SignatureScheme `json:"signature,omitempty"`
 
 	// Timeout Limit of one attempt; default 30s, from 100ms to 25m.
 	//
@@ -665,6 +696,9 @@ type EndpointPatch struct {
 
 	// Secret As in `EndpointConfig`; absent it stays.
 	Secret *string `json:"secret,omitempty"`
+
+	// Signature As in `EndpointConfig`; absent it stays.
+	Signature *string `json:"signature,omitempty"`
 
 	// Timeout As in `EndpointConfig`.
 	Timeout *string `json:"timeout,omitempty"`
@@ -902,9 +936,18 @@ type SecretRotation struct {
 	// Example: 24h
 	Overlap *string `json:"overlap,omitempty"`
 
-	// Secret The new secret (Standard Webhooks): `whsec_` and the base64 of 24 to 64 bytes. Absent: a generated one.
+	// Secret The new secret (Standard Webhooks): `whsec_` and the base64 of 24 to 64 bytes, or for `v1a` `whsk_` and the base64
+	// of an ed25519 private key. Absent: a generated one.
 	Secret *string `json:"secret,omitempty"`
+
+	// Signature How deliveries are signed (Standard Webhooks): `v1` with a secret that you share, `v1a` with a key pair of which you
+	// get the public part. Absent: as the secret given or present, else `v1`.
+	Signature *SignatureScheme `json:"signature,omitempty"`
 }
+
+// SignatureScheme How deliveries are signed (Standard Webhooks): `v1` with a secret that you share, `v1a` with a key pair of which you
+// get the public part. Absent: as the secret given or present, else `v1`.
+type SignatureScheme string
 
 // Task defines model for Task.
 type Task struct {

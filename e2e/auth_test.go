@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -40,4 +42,59 @@ func TestTargetsKnowTheirCallers(t *testing.T) {
 			t.Errorf("shown: %s", r.raw)
 		}
 	})
+}
+
+// TestKeyPairs: with v1a a handler needs nothing secret to know who calls.
+func TestKeyPairs(t *testing.T) {
+	t.Parallel()
+	targets(t, func(t *testing.T, tg *target) {
+		h := serve(t, status(200))
+		ep, _ := tg.register(t, h.URL, obj{"signature": "v1a"})
+		first := publicKeys(t, tg, ep)
+		tg.submit(t, ep, obj{"payload": 1})
+		d := h.next(t)
+		if !signedBy(t, d, first[0]) {
+			t.Errorf("signature %q", d.header.Get("Webhook-Signature"))
+		}
+		tg.want(t, 200, "POST", "/v1/endpoints/"+ep+"/rotate-secret", nil)
+		both := publicKeys(t, tg, ep)
+		if len(both) != 2 || both[1] != first[0] {
+			t.Fatalf("after the rotation: %v", both)
+		}
+		until(t, "both keys sign", func() bool {
+			tg.submit(t, ep, obj{"payload": 2})
+			d := h.next(t)
+			return signedBy(t, d, both[0]) && signedBy(t, d, both[1])
+		})
+	})
+}
+
+func publicKeys(t *testing.T, tg *target, ep string) (keys []string) {
+	t.Helper()
+	list, _ := tg.want(t, 200, "GET", "/v1/endpoints/"+ep, nil).obj["public_keys"].([]any)
+	for _, k := range list {
+		key, _ := k.(string)
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		t.Fatal("no public key")
+	}
+	return keys
+}
+
+func signedBy(t *testing.T, d delivery, public string) bool {
+	t.Helper()
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(public, "whpk_"))
+	if err != nil || len(key) != ed25519.PublicKeySize {
+		t.Fatalf("public key %q: %v", public, err)
+	}
+	signed := d.header.Get("Webhook-Id") + "." + d.header.Get("Webhook-Timestamp") + "." + string(d.body)
+	for field := range strings.FieldsSeq(d.header.Get("Webhook-Signature")) {
+		text, ok := strings.CutPrefix(field, "v1a,")
+		sig, err := base64.StdEncoding.DecodeString(text)
+		if ok && err == nil && ed25519.Verify(key, []byte(signed), sig) {
+			return true
+		}
+	}
+	return false
 }

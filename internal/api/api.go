@@ -72,6 +72,11 @@ type Queues interface {
 type Secrets interface {
 	// Generate returns a new secret in its written form.
 	Generate() string
+	// GeneratePair does the same with a key of which a part is public.
+	GeneratePair() string
+	// Public is the public part of a written secret that [Secrets.Check] took,
+	// "" when it has none.
+	Public(secret string) string
 	// Check says what is wrong with a written secret, without quoting it.
 	Check(secret string) (detail string, ok bool)
 	// Signs reports whether the secret is the endpoint's current one.

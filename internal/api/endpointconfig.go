@@ -28,11 +28,7 @@ func (s *Server) endpoint(in *gen.EndpointConfig, f *faults) task.Endpoint {
 	if detail, ok := s.CheckURL(in.Url); !ok {
 		r.fault("url", detail)
 	}
-	if in.Secret != nil {
-		if detail, ok := s.Secrets.Check(*in.Secret); !ok {
-			r.fault("secret", detail)
-		}
-	}
+	s.checkSecret(in.Secret, in.Signature, &r)
 	out.Auth = s.targetAuth(in.Auth, f)
 	if in.Labels != nil {
 		checkLabels(*in.Labels, "/labels", f.inBody)

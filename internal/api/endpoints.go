@@ -64,16 +64,19 @@ func (p *replacement) of(old *task.Endpoint) (task.Endpoint, error) {
 	if err := p.keepSecret(&next, old); err != nil {
 		return task.Endpoint{}, err
 	}
-	secret := p.in.Secret
-	if secret == nil && old != nil && !old.SealedSecret.IsZero() {
-		next.SealedSecret = old.SealedSecret
-		return next, nil
+	scheme := gen.V1
+	if p.in.Signature != nil {
+		scheme = *p.in.Signature
 	}
-	if secret == nil {
-		secret = new(p.s.Secrets.Generate())
+	if p.in.Secret == nil && old != nil && !old.SealedSecret.IsZero() {
+		if present := schemeOf(&old.SealedSecret); p.in.Signature == nil || scheme == present {
+			next.SealedSecret = old.SealedSecret
+			return next, nil
+		}
 	}
-	sealed, err := p.s.Secrets.Seal(p.project, p.name, *secret)
-	next.SealedSecret, p.shown = task.SealedSecret{Current: sealed}, secret
+	secret := p.s.newSecret(p.in.Secret, scheme)
+	sealed, err := p.s.Secrets.Seal(p.project, p.name, secret.text)
+	next.SealedSecret, p.shown = task.SealedSecret{Current: sealed, Public: secret.public}, secret.shown()
 	return next, err
 }
 
@@ -229,6 +232,7 @@ func (s *Server) viewEndpoint(ctx context.Context, ep *task.Endpoint) gen.Endpoi
 		Name: ep.Name, Url: ep.URL, Method: gen.EndpointMethod(ep.Method), Headers: ep.Headers,
 		Timeout: task.Duration(ep.TimeoutFor(&task.Spec{})).String(), Retry: viewRetry(ep.Retry),
 		Result: viewResultPolicy(&ep.Result), Labels: ep.Labels, Auth: viewAuth(ep.Auth), Paused: ep.Paused,
+		Signature: new(schemeOf(&ep.SealedSecret)), PublicKeys: ep.SealedSecret.PublicAt(s.opt.Now()),
 		DisabledReason: viewReason(ep.Disabled), CreatedAt: ep.CreatedAt.UTC(), UpdatedAt: ep.UpdatedAt.UTC(),
 	}
 	if until := ep.SealedSecret.PreviousUntil; until.After(s.opt.Now()) {

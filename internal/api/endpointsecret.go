@@ -23,7 +23,7 @@ func (s *Server) RotateSecret(c echo.Context, name gen.EndpointName) error {
 	if err := s.readOptional(c, &in); err != nil {
 		return err
 	}
-	r := rotation{s: s, project: own.who.Project, name: name}
+	r := rotation{s: s, project: own.who.Project, name: name, given: in.Secret, scheme: in.Signature}
 	if err := r.read(&in, &own.faults); err != nil {
 		return err
 	}
@@ -33,16 +33,67 @@ func (s *Server) RotateSecret(c echo.Context, name gen.EndpointName) error {
 		return err
 	}
 	view := s.viewEndpoint(ctx, &ep)
-	view.Secret = &r.secret
+	view.Secret = r.secret.shown()
 	return s.json(c, http.StatusOK, view)
+}
+
+// secret is a signing secret to be set.
+type secret struct {
+	text   string
+	public string // "" for one that both sides share
+	made   bool   // by us
+}
+
+// shown is what the caller gets to see: a private key that we made is nobody's
+// but ours.
+func (s secret) shown() *string {
+	if s.text == "" || s.made && s.public != "" {
+		return nil
+	}
+	return &s.text
+}
+
+// newSecret is the one given, or a generated one of the scheme.
+func (s *Server) newSecret(given *string, scheme gen.SignatureScheme) secret {
+	switch {
+	case given != nil:
+		return secret{text: *given, public: s.Secrets.Public(*given)}
+	case scheme == gen.V1a:
+		text := s.Secrets.GeneratePair()
+		return secret{text: text, public: s.Secrets.Public(text), made: true}
+	}
+	return secret{text: s.Secrets.Generate(), made: true}
+}
+
+// schemeOf is how an endpoint's deliveries are signed.
+func schemeOf(sealed *task.SealedSecret) gen.SignatureScheme {
+	if sealed.Public != "" {
+		return gen.V1a
+	}
+	return gen.V1
+}
+
+// checkSecret notes what is wrong with a secret and the scheme given with it.
+func (s *Server) checkSecret(given *string, scheme *gen.SignatureScheme, r *reader) {
+	if given == nil {
+		return
+	}
+	if detail, ok := s.Secrets.Check(*given); !ok {
+		r.fault("secret", detail)
+		return
+	}
+	if scheme != nil && (s.Secrets.Public(*given) != "") != (*scheme == gen.V1a) {
+		r.fault("signature", "is not that of the secret")
+	}
 }
 
 // rotation is a change of secrets.
 type rotation struct {
 	s             *Server
 	project, name string
-	secret        string // the new one
-	sealed        []byte
+	given         *string
+	scheme        *gen.SignatureScheme
+	secret        secret    // the new one
 	until         time.Time // when the one before stops to sign
 }
 
@@ -52,36 +103,31 @@ func (r *rotation) read(in *gen.SecretRotation, f *faults) error {
 	if in.Overlap != nil {
 		overlap = read.bounded("overlap", in.Overlap, 0, maxOverlap)
 	}
-	if in.Secret != nil {
-		r.secret = *in.Secret
-		if detail, ok := r.s.Secrets.Check(r.secret); !ok {
-			read.fault("secret", detail)
-		}
-	} else {
-		r.secret = r.s.Secrets.Generate()
-	}
-	if err := f.err(); err != nil {
-		return err
-	}
+	r.s.checkSecret(r.given, r.scheme, &read)
 	r.until = r.s.opt.Now().UTC().Add(overlap)
-	var err error
-	r.sealed, err = r.s.Secrets.Seal(r.project, r.name, r.secret)
-	return err
+	return f.err()
 }
 
 func (r *rotation) of(old *task.Endpoint) (task.Endpoint, error) {
 	if old == nil {
 		return task.Endpoint{}, noEndpoint()
 	}
+	scheme := schemeOf(&old.SealedSecret)
+	if r.scheme != nil {
+		scheme = *r.scheme
+	}
+	r.secret = r.s.newSecret(r.given, scheme)
 	next := *old
-	switch {
-	case r.s.Secrets.Signs(old, r.secret):
+	if r.given != nil && r.s.Secrets.Signs(old, *r.given) {
 		// A repeat, whose first answer was lost perhaps: the secret before it
 		// must not be rotated out by it.
-	case r.until.After(r.s.opt.Now()):
-		next.SealedSecret = old.SealedSecret.Rotated(r.sealed, r.until)
-	default:
-		next.SealedSecret = task.SealedSecret{Current: r.sealed}
+		return next, nil
 	}
-	return next, nil
+	sealed, err := r.s.Secrets.Seal(r.project, r.name, r.secret.text)
+	if r.until.After(r.s.opt.Now()) {
+		next.SealedSecret = old.SealedSecret.Rotated(sealed, r.secret.public, r.until)
+	} else {
+		next.SealedSecret = task.SealedSecret{Current: sealed, Public: r.secret.public}
+	}
+	return next, err
 }

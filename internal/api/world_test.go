@@ -375,11 +375,20 @@ type secrets struct{}
 func (secrets) Generate() string { return "whsec_generated" }
 
 func (secrets) Check(s string) (string, bool) {
-	return `must be "whsec_" and the base64 of 24 to 64 bytes`, strings.HasPrefix(s, "whsec_")
+	return `must be "whsec_" and the base64 of 24 to 64 bytes`, strings.HasPrefix(s, "whsec_") || strings.HasPrefix(s, "whsk_")
 }
 
 func (secrets) Signs(ep *task.Endpoint, s string) bool {
 	return string(ep.SealedSecret.Current) == "sealed:"+s
+}
+
+func (secrets) GeneratePair() string { return "whsk_generated" }
+
+func (secrets) Public(secret string) string {
+	if text, ok := strings.CutPrefix(secret, "whsk_"); ok {
+		return "whpk_" + text
+	}
+	return ""
 }
 
 func (secrets) SealTarget(_, _ string, s task.TargetSecret) ([]byte, error) {

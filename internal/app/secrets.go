@@ -17,6 +17,17 @@ type secrets struct{ ring *seal.Ring }
 
 func (s secrets) Generate() string { return signing.Generate().Reveal() }
 
+func (s secrets) GeneratePair() string { return signing.GenerateKeyPair().Reveal() }
+
+func (s secrets) Public(secret string) string {
+	parsed, err := signing.Parse(secret)
+	if err != nil {
+		return ""
+	}
+	public, _ := parsed.Public()
+	return public.String()
+}
+
 func (s secrets) Check(secret string) (string, bool) {
 	if _, err := signing.Parse(secret); err != nil {
 		return err.Error(), false

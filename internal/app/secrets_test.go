@@ -27,7 +27,7 @@ func TestSecretsOpen(t *testing.T) {
 	if got, err := s.open(p.Callbacks()); err != nil || len(got) != 1 || got[0].Reveal() != first {
 		t.Errorf("%d secrets, %v", len(got), err)
 	}
-	p.CallbackSecret = p.CallbackSecret.Rotated(sealed(task.CallbackEndpoint, second), time.Now().Add(time.Hour))
+	p.CallbackSecret = p.CallbackSecret.Rotated(sealed(task.CallbackEndpoint, second), "", time.Now().Add(time.Hour))
 	got, err := s.open(p.Callbacks())
 	if err != nil || len(got) != 2 || got[0].Reveal() != second || got[1].Reveal() != first {
 		t.Errorf("%d secrets, %v", len(got), err)

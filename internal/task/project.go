@@ -37,6 +37,10 @@ func (p *Project) Callbacks() *Endpoint {
 type SealedSecret struct {
 	Current  []byte `json:"current"`
 	Previous []byte `json:"previous,omitempty"`
+	// Public and PreviousPublic verify what they sign, in their written form;
+	// "" for a secret that both sides share.
+	Public         string `json:"public,omitempty"`
+	PreviousPublic string `json:"previous_public,omitempty"`
 	// PreviousUntil is when the previous one stops to sign.
 	PreviousUntil time.Time `json:"previous_until,omitzero"`
 }
@@ -46,8 +50,23 @@ func (s SealedSecret) IsZero() bool { return len(s.Current) == 0 }
 
 // Rotated is the secret after a rotation to next: the present one signs too
 // until then. One that was still being rotated out is dropped.
-func (s SealedSecret) Rotated(next []byte, until time.Time) SealedSecret {
-	return SealedSecret{Current: next, Previous: s.Current, PreviousUntil: until}
+func (s SealedSecret) Rotated(next []byte, public string, until time.Time) SealedSecret {
+	return SealedSecret{
+		Current: next, Public: public,
+		Previous: s.Current, PreviousPublic: s.Public, PreviousUntil: until,
+	}
+}
+
+// PublicAt lists the public keys that verify signatures made at now.
+func (s SealedSecret) PublicAt(now time.Time) []string {
+	var out []string
+	if s.Public != "" {
+		out = append(out, s.Public)
+	}
+	if s.PreviousPublic != "" && now.Before(s.PreviousUntil) {
+		out = append(out, s.PreviousPublic)
+	}
+	return out
 }
 
 // At lists what signs at now, the current one first.

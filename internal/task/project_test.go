@@ -3,6 +3,7 @@ package task_test
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,9 +13,9 @@ import (
 func TestSealedSecret(t *testing.T) {
 	now := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	first := task.SealedSecret{Current: []byte("a")}
-	second := first.Rotated([]byte("b"), now.Add(time.Hour))
-	again := second.Rotated([]byte("c"), now.Add(time.Hour))
-	none := first.Rotated([]byte("b"), now)
+	second := first.Rotated([]byte("b"), "", now.Add(time.Hour))
+	again := second.Rotated([]byte("c"), "", now.Add(time.Hour))
+	none := first.Rotated([]byte("b"), "", now)
 	for name, c := range map[string]struct {
 		secret task.SealedSecret
 		at     time.Time
@@ -59,5 +60,27 @@ func TestCallbacksEndpoint(t *testing.T) {
 	if !ep.Builtin || !ep.Deliverable() || ep.ID() != task.MakeEndpointID("acme", "$callbacks") ||
 		ep.TimeoutFor(&task.Spec{}) != 15*time.Second || string(ep.SealedSecret.Current) != "s" {
 		t.Errorf("got %+v", ep)
+	}
+}
+
+func TestPublicKeys(t *testing.T) {
+	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	shared := task.SealedSecret{Current: []byte("a")}
+	pair := shared.Rotated([]byte("b"), "pub-b", now.Add(time.Hour))
+	next := pair.Rotated([]byte("c"), "pub-c", now.Add(time.Hour))
+	for i, c := range []struct {
+		s    task.SealedSecret
+		at   time.Time
+		want []string
+	}{
+		{shared, now, nil},
+		{pair, now, []string{"pub-b"}},
+		{next, now, []string{"pub-c", "pub-b"}},
+		{next, now.Add(time.Hour), []string{"pub-c"}},
+		{next.Rotated([]byte("d"), "", now.Add(time.Hour)), now, []string{"pub-c"}},
+	} {
+		if got := c.s.PublicAt(c.at); !slices.Equal(got, c.want) {
+			t.Errorf("%d: %v", i, got)
+		}
 	}
 }
