@@ -301,16 +301,16 @@ func (e ResultPolicyOversize) Valid() bool {
 
 // Defines values for SignatureScheme.
 const (
-	V1  SignatureScheme = "v1"
-	V1a SignatureScheme = "v1a"
+	SignatureSchemeV1  SignatureScheme = "v1"
+	SignatureSchemeV1a SignatureScheme = "v1a"
 )
 
 // Valid indicates whether the value is a known member of the SignatureScheme enum.
 func (e SignatureScheme) Valid() bool {
 	switch e {
-	case V1:
+	case SignatureSchemeV1:
 		return true
-	case V1a:
+	case SignatureSchemeV1a:
 		return true
 	default:
 		return false
