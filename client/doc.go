@@ -3,7 +3,7 @@
 //
 //	c, err := client.NewClientWithResponses("http://127.0.0.1:8080", client.WithKey(key))
 //	reply, err := c.SubmitTaskWithResponse(ctx, nil, client.TaskSubmission{Endpoint: "orders", Payload: payload})
-package client //nolint:godoclint // the generated file has a comment too
+package client
 
 import (
 	"context"

@@ -148,6 +148,7 @@ const (
 	mediaMergePatch = "application/merge-patch+json" // of a body
 	mediaProblem    = "application/problem+json"
 	mediaYAML       = "application/yaml"
+	mediaHTML       = "text/html; charset=utf-8"
 	mediaBinary     = "application/octet-stream"
 )
 

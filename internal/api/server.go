@@ -33,6 +33,7 @@ func New(deps Deps, opt Options) (*Server, error) {
 	s.echo.IPExtractor = echo.ExtractIPDirect() // X-Forwarded-For is anybody's word
 	s.echo.Use(s.observe, s.guard, s.check)
 	gen.RegisterHandlers(s.echo, s)
+	s.docsAssets()
 	return s, nil
 }
 

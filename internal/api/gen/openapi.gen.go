@@ -1361,6 +1361,9 @@ type RescheduleTaskJSONRequestBody = Reschedule
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// GetDocs This document as a page
+	// (GET /docs)
+	GetDocs(ctx echo.Context) error
 	// GetLiveness Is the process alive?
 	// (GET /livez)
 	GetLiveness(ctx echo.Context) error
@@ -1429,6 +1432,15 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// GetDocs converts echo context to params.
+func (w *ServerInterfaceWrapper) GetDocs(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetDocs(ctx)
+	return err
 }
 
 // GetLiveness converts echo context to params.
@@ -2126,5 +2138,6 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
 	router.GET(options.BaseURL+"/openapi.yaml", wrapper.GetContractYaml, options.OperationMiddlewares["getContractYaml"]...)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetContractJson, options.OperationMiddlewares["getContractJson"]...)
+	router.GET(options.BaseURL+"/docs", wrapper.GetDocs, options.OperationMiddlewares["getDocs"]...)
 
 }
