@@ -31,9 +31,9 @@ func drawMessage(rt *rapid.T) task.Message {
 		Used:    rapid.IntRange(0, math.MaxInt32).Draw(rt, "used"),
 		Starts:  rapid.IntRange(0, math.MaxInt32).Draw(rt, "starts"),
 		Version: rapid.Int64().Draw(rt, "version"),
-		Suspect: rapid.Bool().Draw(rt, "suspect"),
-		ETA:     moment.Draw(rt, "eta"),
-		Born:    moment.Draw(rt, "born"),
+		Suspect: rapid.Bool().Draw(rt, "suspect"), Rebuilt: rapid.Bool().Draw(rt, "rebuilt"),
+		ETA:  moment.Draw(rt, "eta"),
+		Born: moment.Draw(rt, "born"),
 	}
 	m.Spec = task.Spec{
 		ID:      task.MakeID("01hzzzzzzzzzzzzzzzzzzzzzzz", rapid.IntRange(0, 15).Draw(rt, "shard")),

@@ -26,6 +26,7 @@ type Submission struct {
 	Labels      map[string]string
 	TraceParent string
 	ParentID    task.ID
+	Callback    *task.Callback
 	// IdempotencyKey makes a repeat return the first task; Fingerprint is a
 	// digest of the request, so that a key is not used for another one.
 	IdempotencyKey string
@@ -79,7 +80,7 @@ func (e *Engine) newTask(s Submission) (task.NewTask, task.Envelope) {
 		ID: e.opt.NewID(now, shard), Project: s.Project, Endpoint: s.Endpoint, CreatedAt: now,
 		ExpiresAt: s.ExpiresAt.UTC().Truncate(time.Millisecond), Timeout: task.Duration(s.Timeout), Retry: s.Retry,
 		ResultTTL: task.Duration(s.ResultTTL), ContentType: s.ContentType, Headers: s.Headers, Labels: s.Labels,
-		TraceParent: s.TraceParent, ParentID: s.ParentID, PayloadSize: len(s.Payload), IdempotentUntil: until,
+		TraceParent: s.TraceParent, ParentID: s.ParentID, Callback: s.Callback, PayloadSize: len(s.Payload), IdempotentUntil: until,
 	}
 	if run := s.RunAt.UTC(); run.After(now) {
 		spec.RunAt = ceilMillis(run)

@@ -88,6 +88,10 @@ func (b *beginning) slow(ctx context.Context, present *task.Snapshot, read bool)
 				return Start{}, err
 			}
 		}
+		if err := b.e.flush(ctx, present); err != nil {
+			b.e.opt.Logger.WarnContext(ctx, "message waits for a callback to be published", "task", b.m.ID, "error", err)
+			return Start{Later: b.e.now().Add(outboxWait)}, nil
+		}
 		v, err := b.meet(ctx, present)
 		if err != nil {
 			return Start{}, err
@@ -159,7 +163,7 @@ func (b *beginning) act(ctx context.Context, present *task.Snapshot, v task.Verd
 // rebuilt from the message, with a version above every one it had.
 func (b *beginning) base(present *task.Snapshot) (task.Record, int64) {
 	if present == nil {
-		return b.m.Expected(), 0
+		return b.m.Rebuild(), 0
 	}
 	return present.Record, present.Version
 }
@@ -198,7 +202,14 @@ func (b *beginning) end(
 		c.Attempts = []task.Attempt{openAttempt(&base, task.ReasonLostWorker)}
 	}
 	reply, err := b.e.swap(ctx, c)
-	return Start{Ended: s}, reply.OK, err
+	if err != nil || !reply.OK {
+		return Start{}, false, err
+	}
+	if err := b.e.tell(ctx, &c); err != nil {
+		b.e.opt.Logger.WarnContext(ctx, "message waits for a callback to be published", "task", b.m.ID, "error", err)
+		return Start{Later: now.Add(outboxWait)}, true, nil
+	}
+	return Start{Ended: s}, true, nil
 }
 
 // unrecorded begins without the store: only what was surely never tried.
@@ -258,6 +269,7 @@ func (e *Engine) publish(ctx context.Context, m task.Message) error {
 func (e *Engine) swap(ctx context.Context, c task.Change) (task.ChangeReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.opt.StoreTimeout)
 	defer cancel()
+	c.Outbox = due(&c)
 	reply, err := e.store.Swap(ctx, c)
 	if err == nil && reply.OK && c.Next.JustEnded() {
 		e.opt.Observer.Finished(c.Spec.Project, c.Spec.Endpoint, c.Next.State)
@@ -312,6 +324,9 @@ func (s *settlement) meet(ctx context.Context, present *task.Snapshot) error {
 	for range maxRaces {
 		running, expect, ok := s.fence(present)
 		if !ok {
+			if err := s.e.flush(ctx, present); err != nil {
+				return err
+			}
 			return s.outlive(ctx, present)
 		}
 		reply, err := s.write(ctx, running, expect)
@@ -334,7 +349,7 @@ func (s *settlement) fence(present *task.Snapshot) (running task.Record, expect 
 			// here it might stand ahead of a message that is already gone.
 			return task.Record{}, 0, false
 		}
-		base := m.Expected()
+		base := m.Rebuild()
 		return base.Started(m, lease, false, s.Attempt.Suspect, s.StartedAt), 0, true
 	}
 	r := present.Record
@@ -363,7 +378,11 @@ func (s *settlement) write(ctx context.Context, running task.Record, expect int6
 	case expect == 0:
 		c.Payload = s.e.keep(s.Message.Payload)
 	}
-	return s.e.swap(ctx, c)
+	reply, err := s.e.swap(ctx, c)
+	if err == nil && reply.OK {
+		err = s.e.tell(ctx, &c)
+	}
+	return reply, err
 }
 
 // outlive makes a tombstone live as long as the successor that was published
@@ -398,7 +417,11 @@ func (e *Engine) ApplyParked(ctx context.Context, body []byte) error {
 		return err
 	}
 	s := settlement{e: e, Parked: p}
-	return s.apply(ctx)
+	err = s.apply(ctx)
+	if code := task.CodeOf(err); code == task.CodeNotAccepted || code == task.CodeOutcomeUnknown {
+		err = task.Wrap(task.CodeUnavailable, err, "the settled task's callback cannot be published now")
+	}
+	return err
 }
 
 // parkedBody is the JSON form of a parked settlement: two byte strings that

@@ -82,6 +82,7 @@ func (e *Engine) cancel(ctx context.Context, s *task.Snapshot) (done bool, err e
 	if s.State == task.Running {
 		e.hintCancel(ctx, s.ID)
 	}
+	e.tellSoon(ctx, &c)
 	s.Record = next
 	return true, nil
 }
@@ -129,6 +130,9 @@ func (e *Engine) RetryIf(ctx context.Context, project string, id task.ID, holds 
 	}
 	env, err := e.envelope(ctx, s)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.first(ctx, s); err != nil {
 		return nil, err
 	}
 	if err := e.publishRestart(ctx, next.Next(env)); err != nil {

@@ -14,7 +14,10 @@ func (e *Engine) EndOrphan(ctx context.Context, m *task.Message) error {
 		if err != nil {
 			return err
 		}
-		base, expect := m.Expected(), int64(0)
+		if err := e.flush(ctx, s); err != nil {
+			return err
+		}
+		base, expect := m.Rebuild(), int64(0)
 		if s != nil {
 			if s.Gen > m.Gen || s.Gen == m.Gen && s.Seq > m.Seq {
 				return nil
@@ -25,11 +28,13 @@ func (e *Engine) EndOrphan(ctx context.Context, m *task.Message) error {
 		if !ok {
 			return nil
 		}
-		reply, err := e.swap(ctx, task.Change{
-			Expect: expect, Next: next, Spec: &m.Spec, Payload: nonNil(m.Payload),
-		})
-		if err != nil || reply.OK {
+		c := task.Change{Expect: expect, Next: next, Spec: &m.Spec, Payload: nonNil(m.Payload)}
+		reply, err := e.swap(ctx, c)
+		if err != nil {
 			return err
+		}
+		if reply.OK {
+			return e.tell(ctx, &c)
 		}
 	}
 	return task.Errorf(task.CodeUnavailable, "the record changed too often")
@@ -43,7 +48,7 @@ const cancelPage = 500
 func (e *Engine) CancelEndpoint(ctx context.Context, project, endpoint string) (int, error) {
 	n := 0
 	q := task.Query{
-		Project: project, Endpoint: endpoint, Limit: cancelPage, Now: e.now(),
+		Project: project, Endpoint: endpoint, Limit: cancelPage, Now: e.now(), Callbacks: true,
 		States: []task.State{task.Scheduled, task.Queued, task.Running, task.Retrying, task.Awaiting},
 	}
 	for {

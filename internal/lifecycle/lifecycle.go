@@ -6,8 +6,8 @@
 //
 //   - accept: create record → publish → confirm → note → 202
 //   - settle with a successor: publish → confirm → swap → acknowledge
-//   - settle as final: swap → acknowledge
-//   - replay, run now: publish → confirm → swap → answer
+//   - settle as final: swap → callback, if one is due → acknowledge
+//   - replay, run now: callback still to come → publish → confirm → swap → answer
 //
 // The last step, acknowledging the message, belongs to the caller.
 package lifecycle
@@ -54,6 +54,17 @@ type Records interface {
 	Expiring(ctx context.Context, now time.Time, limit int) ([]task.ID, error)
 }
 
+// Outbox knows the tasks whose callback may not be published yet.
+type Outbox interface {
+	// Outbox returns up to limit tasks that have been in it since before the
+	// given time.
+	Outbox(ctx context.Context, before time.Time, limit int) ([]task.ID, error)
+	// LeaveOutbox takes s out, if it is in for the end of s.Outbox.
+	LeaveOutbox(ctx context.Context, s *task.Snapshot) error
+	// GetResult returns a task with its result; both may be nil.
+	GetResult(ctx context.Context, id task.ID) (*task.Snapshot, *task.Result, error)
+}
+
 // Liveness tells living processes from dead ones.
 type Liveness interface {
 	Beat(ctx context.Context, owner string, ttl time.Duration) error
@@ -67,6 +78,7 @@ type Liveness interface {
 type Store interface {
 	Acceptance
 	Records
+	Outbox
 	Liveness
 }
 
@@ -92,6 +104,9 @@ type Options struct {
 	PublishTimeout time.Duration
 	// StoreTimeout bounds one call of the store.
 	StoreTimeout time.Duration
+	// CallbackBody shows a task that has ended, with its result, to its
+	// submitter, in at most task.MaxCallbackBody bytes of JSON.
+	CallbackBody func(s *task.Snapshot, r *task.Result) ([]byte, error)
 	Now          func() time.Time
 	Rand         func() float64
 	NewID        func(now time.Time, shard int) task.ID
@@ -128,6 +143,9 @@ func New(q Queue, s Store, opt Options) *Engine {
 	// No acceptance may outlive its own deadline: a repeat would be told that
 	// nobody is at it.
 	opt.AcceptWithin = max(opt.AcceptWithin, opt.PublishTimeout+2*opt.StoreTimeout)
+	if opt.CallbackBody == nil {
+		opt.CallbackBody = bareBody
+	}
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}

@@ -106,6 +106,7 @@ func (m *model) weather() {
 		w.broken = !w.broken
 	case 4:
 		w.rows, w.keys, w.lost, w.blind = map[task.ID]*row{}, map[string]task.ID{}, true, true
+		w.epoch++
 		w.sayf("the store forgets everything")
 	default:
 		w.outage, w.broken = false, false
@@ -159,6 +160,7 @@ func (m *model) submit() {
 		s.Payload = []byte("longer than what is kept")
 	default:
 	}
+	s.Callback = m.wish()
 	m.spawn("gateway", func(_ *actor, e *lifecycle.Engine) {
 		r, err := e.Accept(context.Background(), s)
 		if err == nil {
@@ -264,6 +266,7 @@ func (w *world) request(a *actor, run *lifecycle.Running) {
 	if p := w.promised[id]; !w.blind && (run.Record.Gen < p.gen || run.Record.Gen == p.gen && w.now.Before(p.at)) {
 		w.faultf("%s: generation %d runs at %s, but %d was promised for %s", id, run.Record.Gen, w.now, p.gen, p.at)
 	}
+	w.heard(run.Message)
 	w.ledger[id] = append(w.ledger[id], n)
 	w.sayf("%s calls the handler for %s: %+v", a.name, id[24:], n)
 	a.pause()
@@ -273,7 +276,7 @@ func (m *model) cancel() {
 	if len(m.ids) == 0 {
 		return
 	}
-	id := pick(m, m.ids, "cancel")
+	id := m.any("cancel")
 	m.w.touched[id] = true
 	m.spawn("canceller", func(_ *actor, e *lifecycle.Engine) {
 		if _, err := e.Cancel(context.Background(), "default", id); err == nil {
@@ -286,7 +289,7 @@ func (m *model) retry() {
 	if len(m.ids) == 0 {
 		return
 	}
-	id := pick(m, m.ids, "retry")
+	id := m.any("retry")
 	m.w.touched[id] = true
 	m.spawn("replayer", func(_ *actor, e *lifecycle.Engine) {
 		_, _ = e.Retry(context.Background(), "default", id)
@@ -341,7 +344,9 @@ func (m *model) heal() {
 		m.finishAll()
 		m.unpark()
 		m.finishAll()
-		if len(w.queue) == 0 && len(w.park) == 0 {
+		m.sweep()
+		m.finishAll()
+		if len(w.queue) == 0 && len(w.park) == 0 && !w.boxed() {
 			return
 		}
 		w.now = w.now.Add(20 * time.Second)
@@ -376,6 +381,7 @@ func (m *model) check() {
 			m.t.Log(strings.Join(w.trace, "\n"))
 		}
 	}()
+	w.checkCallbacks(m.t)
 	for id := range w.accepted {
 		r := w.rows[id]
 		switch {

@@ -57,11 +57,12 @@ func (e *Engine) takeUnnoted() []task.ID {
 type Swept struct {
 	Leader             bool
 	Abandoned, Expired int
+	Callbacks          int // published late
 }
 
 // Sweep does one bounded round of housekeeping, if this process leads it:
 // forget acceptances that were never answered, expire what waited too long,
-// clean up after TTLs.
+// publish callbacks that were left, clean up after TTLs.
 func (e *Engine) Sweep(ctx context.Context, projects []string) (Swept, error) {
 	var s Swept
 	lead, err := e.store.Lead(ctx, sweeperLease, e.opt.Owner, sweeperTTL)
@@ -95,6 +96,9 @@ func (e *Engine) Sweep(ctx context.Context, projects []string) (Swept, error) {
 			s.Expired++
 		}
 	}
+	if s.Callbacks, err = e.sweepOutbox(ctx); err != nil {
+		return s, err
+	}
 	for _, p := range projects {
 		if err := e.store.Forget(ctx, p, now); err != nil {
 			return s, err
@@ -114,6 +118,10 @@ func (e *Engine) expire(ctx context.Context, id task.ID) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	reply, err := e.swap(ctx, task.Change{Expect: s.Version, Next: next, Spec: &s.Spec})
+	c := task.Change{Expect: s.Version, Next: next, Spec: &s.Spec}
+	reply, err := e.swap(ctx, c)
+	if err == nil && reply.OK {
+		e.tellSoon(ctx, &c)
+	}
 	return reply.OK, err
 }

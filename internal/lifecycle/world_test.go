@@ -42,6 +42,10 @@ type world struct {
 	ended    map[task.ID]bool // seen final once
 	touched  map[task.ID]bool // cancelled, run now or rescheduled: see blind
 	promised map[task.ID]promise
+
+	ends  []end
+	body  func(*task.Snapshot, *task.Result) ([]byte, error) // of callbacks; nil: the bare one
+	epoch int                                                // how often the store has lost its data
 }
 
 // promise is a reschedule that was granted: nothing of an earlier generation
@@ -59,6 +63,7 @@ type row struct {
 	attempts map[int]task.Attempt
 	acceptBy time.Time
 	finger   string
+	boxedAt  time.Time // since when in the outbox
 }
 
 // letter is one message in the broker.
@@ -139,6 +144,7 @@ func (w *world) spawn(name string, fn func(*actor, *lifecycle.Engine)) *actor {
 func (w *world) engine(a *actor) *lifecycle.Engine {
 	return lifecycle.New(queueOf{a}, storeOf{a}, lifecycle.Options{
 		Owner: a.name, KeepPayload: 8, Observer: (*gossip)(w), Now: func() time.Time { return w.now }, Rand: func() float64 { return 0.5 },
+		CallbackBody: w.body,
 		NewID: func(_ time.Time, shard int) task.ID {
 			w.ids++
 			return task.MakeID(fmt.Sprintf("%026d", w.ids), shard)
@@ -241,6 +247,11 @@ func (s storeOf) call(effect func(w *world)) error {
 
 func (s storeOf) Create(_ context.Context, t task.NewTask) (c task.Claim, err error) {
 	err = s.call(func(w *world) {
+		if r := w.rows[t.Spec.ID]; r != nil {
+			snap := r.snap
+			c = task.Claim{Present: &snap, SameRequest: true, AcceptBy: r.acceptBy}
+			return
+		}
 		if id, ok := w.keys[t.IdemKey]; ok && t.IdemKey != "" && w.rows[id] != nil {
 			r := w.rows[id]
 			snap := r.snap
@@ -307,8 +318,12 @@ func (w *world) swap(c task.Change) task.ChangeReply {
 		w.rows[c.Spec.ID] = r
 	}
 	w.checkSwap(r.snap.Record, c.Next, c.Spec.ID)
+	w.noteEnd(&r.snap, &c)
 	w.sayf("swap %s v%d→%d %s gen %d seq %d starts %d", c.Spec.ID[24:], c.Expect, c.Next.Version, c.Next.State, c.Next.Gen, c.Next.Seq, c.Next.Starts)
 	r.snap.Record = c.Next
+	if c.Outbox {
+		r.snap.Outbox, r.boxedAt = c.Next.Gen, w.now
+	}
 	r.acceptBy = time.Time{}
 	if c.Payload != nil {
 		r.payload, r.kept = c.Payload, true

@@ -120,6 +120,14 @@ type Swap struct {
 	Wake bool
 }
 
+// Unflag names a flag to remove, and the row's end without it.
+type Unflag struct {
+	ID       task.ID
+	Flag     int
+	Version  int64
+	KeepTill time.Time
+}
+
 // NumberedAttempt is one encoded task.Attempt.
 type NumberedAttempt struct {
 	Number int
@@ -212,9 +220,9 @@ type Driver interface { //nolint:interfacebloat // one store, one contract; who 
 	// Flagged returns up to limit ids of rows whose flag was set before the
 	// given time, those of the longest first.
 	Flagged(ctx context.Context, before time.Time, limit int) ([]task.ID, error)
-	// Unflag removes the row's flag and sets when it ends, if the flag is the
-	// given one; otherwise nothing changes. The version stays what it is.
-	Unflag(ctx context.Context, id task.ID, flag int, keepTill time.Time) error
+	// Unflag removes the row's flag, if it is the given one, and then sets
+	// KeepTill, if the row has the given version. The version stays.
+	Unflag(ctx context.Context, u Unflag) error
 	// SwapDocument writes a document if the present one has the document's
 	// version (0: there is none), which grows by one: exactly one winner of
 	// concurrent swaps, durable when it returns nil. Data nil removes it.

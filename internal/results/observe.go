@@ -174,10 +174,10 @@ func (d *observed) Flagged(ctx context.Context, before time.Time, limit int) (_ 
 	return d.Driver.Flagged(ctx, before, limit)
 }
 
-func (d *observed) Unflag(ctx context.Context, id task.ID, flag int, keepTill time.Time) (err error) {
+func (d *observed) Unflag(ctx context.Context, u Unflag) (err error) {
 	ctx, c := d.begin(ctx, "unflag")
 	defer c.end(&err)
-	return d.Driver.Unflag(ctx, id, flag, keepTill)
+	return d.Driver.Unflag(ctx, u)
 }
 
 func (d *observed) SwapDocument(ctx context.Context, doc task.Document) (_ task.Document, _ bool, err error) {

@@ -121,11 +121,11 @@ func (s *Store) Outbox(ctx context.Context, before time.Time, limit int) ([]task
 	return ids, fail(err)
 }
 
-// LeaveOutbox notes that the callback of t's generation is published.
+// LeaveOutbox notes that the callback of generation t.Outbox is published.
 func (s *Store) LeaveOutbox(ctx context.Context, t *task.Snapshot) error {
 	done := *t
 	done.Outbox = 0
-	return fail(s.d.Unflag(ctx, t.ID, t.Gen, done.KeepUntil()))
+	return fail(s.d.Unflag(ctx, Unflag{ID: t.ID, Flag: t.Outbox, Version: t.Version, KeepTill: done.KeepUntil()}))
 }
 
 // GetResult returns a task with its result; both may be nil.

@@ -59,8 +59,8 @@ type Snapshot struct {
 	Spec
 	Record
 	// Outbox is the generation that has ended and whose callback may not be
-	// published yet, 0 for none. It is always the record's own: nothing
-	// changes the record before the callback is published.
+	// published yet, 0 for none. If it is not the record's own it is published:
+	// nothing moves a record on before.
 	Outbox int
 }
 
@@ -126,7 +126,7 @@ func (r *Record) StateAt(now time.Time) State {
 func (m *Message) Expected() Record {
 	r := Record{
 		Version: m.Version, State: Queued, Gen: m.Gen, Seq: m.Seq, Starts: m.Starts, Used: m.Used,
-		Suspect: m.Suspect, ETA: m.ETA, Born: m.Born,
+		Suspect: m.Suspect, Rebuilt: m.Rebuilt, ETA: m.ETA, Born: m.Born,
 	}
 	if m.Seq > 1 {
 		r.State = Retrying
@@ -211,7 +211,7 @@ func (r Record) Settled(d Decision, now time.Time) Record {
 func (r *Record) Next(env Envelope) Message {
 	return Message{
 		Envelope: env, Gen: r.Gen, Seq: r.Seq, Used: r.Used, Starts: r.Starts,
-		Version: r.Version, Suspect: r.Suspect, ETA: r.ETA, Born: r.Born,
+		Version: r.Version, Suspect: r.Suspect, Rebuilt: r.Rebuilt, ETA: r.ETA, Born: r.Born,
 	}
 }
 

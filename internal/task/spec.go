@@ -78,6 +78,8 @@ type Message struct {
 	// Suspect is set when an earlier attempt may have reached the handler
 	// without its answer being known.
 	Suspect bool
+	// Rebuilt is the record's, see [Record].
+	Rebuilt bool
 	// ETA is the earliest moment of delivery.
 	ETA time.Time
 	// Born is the record's: max_age counts from it.

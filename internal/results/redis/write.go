@@ -141,9 +141,9 @@ func flagScore(s *results.Swap) int64 {
 }
 
 // Unflag implements results.Driver.
-func (d *Driver) Unflag(ctx context.Context, id task.ID, flag int, keepTill time.Time) error {
-	_, err := d.run(ctx, "unflag", unflagScript, []string{d.keys.row(id), d.keys.flags(id.Shard())},
-		string(id), flag, millis(keepTill))
+func (d *Driver) Unflag(ctx context.Context, u results.Unflag) error {
+	_, err := d.run(ctx, "unflag", unflagScript, []string{d.keys.row(u.ID), d.keys.flags(u.ID.Shard())},
+		string(u.ID), u.Flag, u.Version, millis(u.KeepTill))
 	return err
 }
 

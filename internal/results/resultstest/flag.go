@@ -15,7 +15,7 @@ func flagCases() map[string]func(*kit) {
 		"flag: only its number removes it":                 flagNumber,
 		"flag: removing it changes no version":             flagVersion,
 		"flag: a swap that loses sets none":                flagLost,
-		"flag: removed once it says when the row ends":     flagEnd,
+		"flag: its removal says when the row ends":         flagEnd,
 		"flagged: those of before, the longest first":      flaggedOrder,
 		"flagged: keeps to its limit":                      flaggedLimit,
 		"flagged: rows that are gone do not clog":          flaggedGone,
@@ -45,7 +45,7 @@ func (k *kit) later() time.Time { return k.now.Add(hour) }
 
 func (k *kit) unflag(id task.ID, flag int) {
 	k.Helper()
-	k.ok(k.d.Unflag(k.ctx, id, flag, k.later()))
+	k.ok(k.d.Unflag(k.ctx, results.Unflag{ID: id, Flag: flag, Version: 2, KeepTill: k.later()}))
 }
 
 func flagLife(k *kit) {
@@ -125,14 +125,18 @@ func flagLost(k *kit) {
 }
 
 func flagEnd(k *kit) {
-	short, long := k.create(k.row(k.id())), k.create(k.row(k.id()))
-	for _, c := range []results.Create{short, long} {
-		k.swap(k.flagged(c, 1, 1))
-		k.ok(k.d.Unflag(k.ctx, c.ID, 2, time.Now().Add(ttl))) // not its flag: nothing changes
+	short, other, moved := k.create(k.row(k.id())), k.create(k.row(k.id())), k.create(k.row(k.id()))
+	for c, u := range map[task.ID]results.Unflag{
+		other.ID: {Flag: 2, Version: 2}, moved.ID: {Flag: 1, Version: 1}, short.ID: {Flag: 1, Version: 2},
+	} {
+		k.swap(k.flagged(results.Create{Row: results.Row{ID: c}, Index: short.Index}, 1, 1))
+		u.ID, u.KeepTill = c, time.Now().Add(ttl)
+		k.ok(k.d.Unflag(k.ctx, u))
 	}
-	k.ok(k.d.Unflag(k.ctx, short.ID, 1, time.Now().Add(ttl)))
 	k.gone(short.ID)
-	k.checkf(k.read(long.ID).Version == 2, "a flag that was not the row's own ended it")
+	k.checkf(k.read(other.ID).Version == 2, "a flag that was not the row's own ended it")
+	k.checkf(k.read(moved.ID).Version == 2, "a version that was not the row's own ended it")
+	k.checkf(k.read(moved.ID).Flag == 0, "the version kept the flag")
 }
 
 func flaggedOrder(k *kit) {

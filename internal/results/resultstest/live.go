@@ -126,7 +126,7 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	note("Expiring", err)
 	_, err = k.d.Flagged(ctx, k.now, 1)
 	note("Flagged", err)
-	note("Unflag", k.d.Unflag(ctx, id, 1, k.now))
+	note("Unflag", k.d.Unflag(ctx, results.Unflag{ID: id, Flag: 1, KeepTill: k.now}))
 	_, _, err = k.d.SwapDocument(ctx, task.Document{Kind: "k", Group: "g", Name: string(id), Data: []byte{}, KeepTill: k.now.Add(hour)})
 	note("SwapDocument", err)
 	_, err = k.d.ReadDocument(ctx, "k", "g", "n")

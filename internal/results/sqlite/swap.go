@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"time"
 
 	"github.com/taskgate/taskgate/internal/results"
 	"github.com/taskgate/taskgate/internal/sqlitedb"
@@ -133,10 +132,10 @@ func apply(tx *sqlitedb.Tx, p *present, s *results.Swap) (err error) {
 }
 
 // Unflag implements [results.Driver].
-func (d *Driver) Unflag(ctx context.Context, id task.ID, flag int, keepTill time.Time) error {
+func (d *Driver) Unflag(ctx context.Context, u results.Unflag) error {
 	return d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
-		_, err := tx.Exec("UPDATE tasks SET flag = 0, flag_at = 0, keep_till = ? WHERE id = ? AND flag = ? AND flag <> 0",
-			millis(keepTill), string(id), flag)
+		_, err := tx.Exec(`UPDATE tasks SET flag = 0, flag_at = 0, keep_till = CASE WHEN version = ? THEN ? ELSE keep_till END
+			WHERE id = ? AND flag = ? AND flag <> 0`, u.Version, millis(u.KeepTill), string(u.ID), u.Flag)
 		return err
 	})
 }
