@@ -62,6 +62,37 @@ type Endpoints interface {
 	Sync(ctx context.Context) error
 }
 
+// Projects is the registry's part about projects.
+type Projects interface {
+	// Project returns a copy.
+	Project(name string) (*task.Project, bool)
+	// Projects returns all, sorted by name.
+	Projects() []task.Project
+	// EndpointNames lists a project's endpoints, the deleted ones included.
+	EndpointNames(project string) []string
+	// UpdateProject is to projects what UpdateEndpoint is to endpoints.
+	UpdateProject(
+		ctx context.Context, name string, fn func(old *task.Project) (task.Project, error),
+	) (created bool, p task.Project, err error)
+	// DeleteProject says task.CodeConflict while the project has endpoints or
+	// keys.
+	DeleteProject(ctx context.Context, name string) error
+}
+
+// Keys is the registry's part about keys.
+type Keys interface {
+	// Key returns a copy.
+	Key(project, id string) (*task.APIKey, bool)
+	// Keys returns a project's keys, sorted by id.
+	Keys(project string) []task.APIKey
+	// AddKey stores a new key; its time is set by the registry.
+	AddKey(ctx context.Context, k task.APIKey) (task.APIKey, error)
+	// DeleteKey deletes a key unless allowed refuses.
+	DeleteKey(ctx context.Context, project, id string, allowed func(*task.APIKey) error) error
+	// KeyUses says when keys were last used, as far as that is known.
+	KeyUses(ctx context.Context) (map[string]time.Time, error)
+}
+
 // Queues makes and removes the endpoints' queues.
 type Queues interface {
 	Declare(ctx context.Context, ep task.EndpointID) error
@@ -111,6 +142,8 @@ type Deps struct {
 	Results   Results
 	Waiter    Waiter
 	Endpoints Endpoints
+	Projects  Projects
+	Keys      Keys
 	Queues    Queues
 	Secrets   Secrets
 	Auth      Authenticator

@@ -31,6 +31,7 @@ func TestContractLists(t *testing.T) {
 	for name, want := range map[string][]string{
 		"TaskState":   texts(task.States()),
 		"Reason":      texts(task.Reasons()),
+		"Scope":       texts(auth.Scopes()),
 		"ProblemCode": texts(slices.Collect(maps.Keys(kinds))),
 	} {
 		var got []string
@@ -124,7 +125,7 @@ func TestContractIsClosedAndDescribed(t *testing.T) {
 			}
 		}
 	})
-	for _, name := range []string{"TaskSubmission", "Reschedule", "EndpointConfig", "EndpointPatch", "Retry", "RetryPatch", "ResultPolicy", "ResultPolicyPatch", "SecretRotation"} {
+	for _, name := range []string{"TaskSubmission", "Reschedule", "EndpointConfig", "EndpointPatch", "Retry", "RetryPatch", "ResultPolicy", "ResultPolicyPatch", "SecretRotation", "KeyConfig", "ProjectConfig"} {
 		schema := doc.Components.Schemas[name].Value
 		if has := schema.AdditionalProperties.Has; has == nil || *has {
 			t.Errorf("%s takes unknown fields", name)

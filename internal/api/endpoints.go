@@ -2,10 +2,7 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -181,49 +178,21 @@ func (s *Server) DeleteEndpoint(c echo.Context, name gen.EndpointName, params ge
 	return c.NoContent(http.StatusNoContent)
 }
 
-// endpointCursor marks a cursor of this list and its version.
-const endpointCursor = "e1."
-
 // ListEndpoints lists a page of endpoints by name.
 func (s *Server) ListEndpoints(c echo.Context, params gen.ListEndpointsParams) error {
-	after, err := parseEndpointCursor(params.Cursor)
+	s.refresh(c.Request().Context())
+	l := listing[task.Endpoint]{
+		all: s.Endpoints.Endpoints(callOf(c).who.Project), name: func(ep *task.Endpoint) string { return ep.Name }, mark: "e1.",
+	}
+	page, next, err := l.page(params.Limit, params.Cursor)
 	if err != nil {
 		return err
 	}
-	limit := defaultLimit
-	if params.Limit != nil {
-		limit = *params.Limit
-	}
-	s.refresh(c.Request().Context())
-	all := s.Endpoints.Endpoints(callOf(c).who.Project)
-	from, _ := slices.BinarySearchFunc(all, after+"\x00", func(ep task.Endpoint, name string) int {
-		return strings.Compare(ep.Name, name)
-	})
-	if after == "" {
-		from = 0
-	}
-	page := all[from:min(len(all), from+limit)]
-	out := gen.EndpointList{Data: make([]gen.Endpoint, len(page))}
+	out := gen.EndpointList{Data: make([]gen.Endpoint, len(page)), NextCursor: next}
 	for i := range page {
 		out.Data[i] = s.viewEndpoint(c.Request().Context(), &page[i])
 	}
-	if from+limit < len(all) {
-		last := endpointCursor + page[len(page)-1].Name
-		out.NextCursor = new(base64.RawURLEncoding.EncodeToString([]byte(last)))
-	}
 	return s.json(c, http.StatusOK, out)
-}
-
-func parseEndpointCursor(cursor *string) (after string, err error) {
-	if cursor == nil || *cursor == "" {
-		return "", nil
-	}
-	plain, err := base64.RawURLEncoding.DecodeString(*cursor)
-	name, ok := strings.CutPrefix(string(plain), endpointCursor)
-	if err != nil || !ok {
-		return "", badCursor()
-	}
-	return name, nil
 }
 
 // viewEndpoint shows an endpoint, never its stored secret.

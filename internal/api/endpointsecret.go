@@ -112,22 +112,27 @@ func (r *rotation) of(old *task.Endpoint) (task.Endpoint, error) {
 	if old == nil {
 		return task.Endpoint{}, noEndpoint()
 	}
+	next := *old
+	var err error
+	next.SealedSecret, err = r.next(old)
+	return next, err
+}
+
+// next is the endpoint's secret after the rotation.
+func (r *rotation) next(old *task.Endpoint) (task.SealedSecret, error) {
 	scheme := schemeOf(&old.SealedSecret)
 	if r.scheme != nil {
 		scheme = *r.scheme
 	}
 	r.secret = r.s.newSecret(r.given, scheme)
-	next := *old
 	if r.given != nil && r.s.Secrets.Signs(old, *r.given) {
 		// A repeat, whose first answer was lost perhaps: the secret before it
 		// must not be rotated out by it.
-		return next, nil
+		return old.SealedSecret, nil
 	}
 	sealed, err := r.s.Secrets.Seal(r.project, r.name, r.secret.text)
 	if r.until.After(r.s.opt.Now()) {
-		next.SealedSecret = old.SealedSecret.Rotated(sealed, r.secret.public, r.until)
-	} else {
-		next.SealedSecret = task.SealedSecret{Current: sealed, Public: r.secret.public}
+		return old.SealedSecret.Rotated(sealed, r.secret.public, r.until), err
 	}
-	return next, err
+	return task.SealedSecret{Current: sealed, Public: r.secret.public}, err
 }

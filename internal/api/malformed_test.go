@@ -38,6 +38,10 @@ func patch(name, body string, pointers ...string) refusal {
 
 const mergePatch = "Content-Type: application/merge-patch+json"
 
+func key(name, body string, pointers ...string) refusal {
+	return refusal{name, "POST", "/v1/keys", body, nil, 422, "invalid", pointers}
+}
+
 func raw(name, query string, pointers ...string) refusal {
 	return refusal{name, "POST", "/v1/endpoints/emails/tasks?" + query, "x", nil, 400, "invalid_parameter", pointers}
 }
@@ -192,6 +196,29 @@ func refusals() []refusal {
 		posted("rotate-secret with a list", "/v1/endpoints/emails/rotate-secret", `[]`, 415, "unsupported_media_type"),
 		posted("rotate-secret of an unknown endpoint", "/v1/endpoints/nope/rotate-secret", "", 404, "not_found"),
 		posted("rotate-secret of no endpoint's name", "/v1/endpoints/-/rotate-secret", "", 400, "invalid_parameter", "name"),
+
+		// Keys and projects.
+		key("key without anything", `{}`, "/name", "/scopes"),
+		key("key without scopes", `{"name":"x","scopes":[]}`, "/scopes"),
+		key("unknown scopes", `{"name":"x","scopes":["tasks:read","tasks:delete","*",""]}`, "/scopes/1", "/scopes/2", "/scopes/3"),
+		key("scope twice", `{"name":"x","scopes":["tasks:read","tasks:read"]}`, "/scopes/1"),
+		key("too many scopes", `{"name":"x","scopes":[`+strings.Repeat(`"admin",`, 8)+`"admin"]}`,
+			"/scopes", "/scopes/1", "/scopes/2", "/scopes/3", "/scopes/4", "/scopes/5", "/scopes/6", "/scopes/7", "/scopes/8"),
+		key("key's name", `{"name":"a\u0007","scopes":["admin"]}`, "/name"),
+		key("key's name too long", `{"name":"`+strings.Repeat("x", 101)+`","scopes":["admin"]}`, "/name"),
+		key("key that has expired", `{"name":"x","scopes":["admin"],"expires_at":"2020-01-01T00:00:00Z"}`, "/expires_at"),
+		key("key that expires at once", `{"name":"x","scopes":["admin"],"expires_in":"0s"}`, "/expires_in"),
+		key("key that expires in too long", `{"name":"x","scopes":["admin"],"expires_in":"3651d"}`, "/expires_in"),
+		key("key that expires twice", `{"name":"x","scopes":["admin"],"expires_in":"1d","expires_at":"2030-01-01T00:00:00Z"}`, "/expires_in"),
+		key("key of no project", `{"name":"x","scopes":["admin"],"project":"nope"}`, "/project"),
+		key("key with a secret of its own", `{"name":"x","scopes":["admin"],"key":"tg_x"}`, "/key"),
+		head("no such key", "/v1/keys/tg_nope", 404, "not_found"),
+		head("key's id too long", "/v1/keys/"+strings.Repeat("x", 65), 400, "invalid_parameter", "id"),
+		{"project's name", "PUT", "/v1/projects/Acme", `{}`, nil, 400, "invalid_parameter", []string{"project"}},
+		{"built-in endpoint", "PUT", "/v1/endpoints/$callbacks", `{"url":"https://a.example/"}`, nil, 400, "invalid_parameter", []string{"name"}},
+		submit("task for a built-in endpoint", `{"endpoint":"$callbacks"}`, 422, "invalid", "/endpoint"),
+		{"project's secret", "PUT", "/v1/projects/acme", `{"secret":"x","name":"y"}`, nil, 422, "invalid", []string{"/name", "/secret"}},
+		headers(submit("unknown project", `{"endpoint":"emails"}`, 400, "invalid_parameter", "Taskgate-Project"), "Taskgate-Project: no/pe"),
 
 		// Raw submissions: all is parameters.
 		{"raw to an unknown endpoint", "POST", "/v1/endpoints/nope/tasks", "x", nil, 404, "not_found", nil},

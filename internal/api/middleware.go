@@ -86,6 +86,11 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := who.Require(own.op.scope); err != nil {
 			return err
 		}
+		project, err := s.actsIn(c, own)
+		if err != nil {
+			return err
+		}
+		own.who.Project = project
 		return next(c)
 	}
 }

@@ -144,7 +144,7 @@ func (o *rawOptions) labels() map[string]string {
 // noteUnknown refuses what is meant for us and not understood.
 func (o *rawOptions) noteUnknown() {
 	for name := range o.header {
-		if strings.HasPrefix(name, optionPrefix) && !o.known[name] && !delivered[name] {
+		if strings.HasPrefix(name, optionPrefix) && !o.known[name] && !delivered[name] && name != headerProject {
 			o.faults.param(name, "unknown option")
 		}
 	}

@@ -88,15 +88,9 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-type scoped struct{ scopes []auth.Scope }
-
-func (s scoped) Authenticate(*http.Request) (auth.Principal, error) {
-	return auth.Principal{Project: project, Scopes: s.scopes}, nil
-}
-
 func TestScopes(t *testing.T) {
 	w := newWorld()
-	c := newClient(t, w.server(t, func(d *api.Deps, _ *api.Options) { d.Auth = scoped{[]auth.Scope{auth.ScopeTasksRead}} }))
+	c := w.client(t, auth.Principal{Project: project, Scopes: []auth.Scope{auth.ScopeTasksRead}})
 	c.send(t, "GET", "/v1/tasks", "").wantStatus(t, 200)
 	c.send(t, "POST", "/v1/tasks", `{"endpoint":"emails"}`).want(t, 403, "forbidden")
 	c.send(t, "GET", "/v1/endpoints", "").want(t, 403, "forbidden")

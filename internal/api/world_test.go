@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ type world struct {
 	tasks     map[task.ID]*stored
 	keys      map[string]*stored
 	endpoints map[string]task.Endpoint
+	projects  map[string]task.Project
+	apiKeys   map[string]task.APIKey
+	uses      map[string]time.Time
 	submitted []lifecycle.Submission
 	ends      chan struct{} // closed when a task ended
 	fail      map[string]error
@@ -49,6 +53,8 @@ type stored struct {
 
 func newWorld() *world {
 	return &world{
+		projects: map[string]task.Project{project: {Name: project, CallbackSecret: task.SealedSecret{Current: []byte("sealed")}}},
+		apiKeys:  make(map[string]task.APIKey), uses: make(map[string]time.Time),
 		tasks: make(map[task.ID]*stored), keys: make(map[string]*stored), endpoints: make(map[string]task.Endpoint),
 		fail: make(map[string]error), ends: make(chan struct{}), changed: make(chan struct{}),
 	}
@@ -74,7 +80,7 @@ func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *a
 		t.Fatal(err)
 	}
 	deps := api.Deps{
-		Engine: w, Results: w, Waiter: w, Endpoints: registry{w}, Queues: queues{w}, Secrets: secrets{}, Auth: key,
+		Engine: w, Results: w, Waiter: w, Endpoints: registry{w}, Projects: registry{w}, Keys: registry{w}, Queues: queues{w}, Secrets: secrets{}, Auth: key,
 		CheckURL: checkURL,
 		Ready: []api.Check{
 			{Name: "store", Ready: func(context.Context) error { return w.failing("store") }},
@@ -354,6 +360,92 @@ func (r registry) DeleteEndpoint(_ context.Context, _, name string) error {
 	defer r.w.mu.Unlock()
 	delete(r.w.endpoints, name)
 	return r.w.enter("delete endpoint")
+}
+
+func (r registry) Project(name string) (*task.Project, bool) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	p, ok := r.w.projects[name]
+	return &p, ok
+}
+
+func (r registry) Projects() []task.Project {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	return slices.SortedFunc(maps.Values(r.w.projects), func(a, b task.Project) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func (r registry) EndpointNames(string) []string { return []string{"emails"} }
+
+func (r registry) UpdateProject(
+	_ context.Context, name string, fn func(*task.Project) (task.Project, error),
+) (bool, task.Project, error) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if err := r.w.enter("update project"); err != nil {
+		return false, task.Project{}, err
+	}
+	var old *task.Project
+	if p, ok := r.w.projects[name]; ok {
+		old = &p
+	}
+	_, _ = fn(old) // a race may call it twice
+	p, err := fn(old)
+	if err != nil {
+		return false, task.Project{}, err
+	}
+	p.Name, p.CreatedAt, p.UpdatedAt = name, time.Now(), time.Now()
+	r.w.projects[name] = p
+	return old == nil, p, nil
+}
+
+func (r registry) DeleteProject(_ context.Context, name string) error {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	delete(r.w.projects, name)
+	return r.w.enter("delete project")
+}
+
+func (r registry) Key(project, id string) (*task.APIKey, bool) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	k, ok := r.w.apiKeys[id]
+	return &k, ok && k.Project == project
+}
+
+func (r registry) Keys(project string) []task.APIKey {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	all := slices.SortedFunc(maps.Values(r.w.apiKeys), func(a, b task.APIKey) int { return strings.Compare(a.ID, b.ID) })
+	return slices.DeleteFunc(all, func(k task.APIKey) bool { return k.Project != project })
+}
+
+func (r registry) AddKey(_ context.Context, k task.APIKey) (task.APIKey, error) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	k.CreatedAt = time.Now()
+	r.w.apiKeys[k.ID] = k
+	return k, r.w.enter("add key")
+}
+
+func (r registry) DeleteKey(_ context.Context, project, id string, allowed func(*task.APIKey) error) error {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	k, ok := r.w.apiKeys[id]
+	if !ok || k.Project != project {
+		return task.Errorf(task.CodeNotFound, "registry's own words")
+	}
+	if err := allowed(&k); err != nil {
+		return err
+	}
+	delete(r.w.apiKeys, id)
+	return r.w.enter("delete key")
+}
+
+func (r registry) KeyUses(context.Context) (map[string]time.Time, error) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	return r.w.uses, r.w.enter("key uses")
 }
 
 type queues struct{ w *world }

@@ -15,7 +15,8 @@ import (
 func (a *App) dispatcher(ctx context.Context, b *backends) error {
 	d, err := dispatch.New(dispatch.Deps{
 		Engine: b.engine, Keeper: keeper{b.engine, a.metrics}, Endpoints: b.registry, Source: source{b.queue},
-		Secrets: b.secrets.open,
+		Projects: b.registry.ProjectNames,
+		Secrets:  b.secrets.open,
 	}, dispatch.Options{
 		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile, Open: b.secrets.openTarget},
 		Pool:   dispatch.PoolOptions{Total: a.cfg.Concurrency},

@@ -28,6 +28,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	guard := a.guard()
 	deps := api.Deps{
 		Engine: b.engine, Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
+		Projects: b.registry, Keys: b.registry,
 		Queues: b.queue, Secrets: b.secrets, Auth: who,
 		CheckURL: func(url string) (string, bool) {
 			if err := guard.CheckURL(url); err != nil {

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/taskgate/taskgate/internal/task"
 )
@@ -25,9 +26,44 @@ func (r *Registry) UpdateProject(
 }
 
 // DeleteProject deletes a project and its built-in endpoint, and remembers
-// that. What else belongs to it is to be deleted before.
+// that. CodeConflict while it has endpoints or keys.
 func (r *Registry) DeleteProject(ctx context.Context, name string) error {
-	return remove(ctx, r, projects, projectKey(name), nil)
+	return remove(ctx, r, projects, projectKey(name), func(*task.Project) error {
+		if n := len(r.Endpoints(name)); n > 0 {
+			return task.Errorf(task.CodeConflict, "the project has %d endpoints", n)
+		}
+		if n := len(r.Keys(name)); n > 0 {
+			return task.Errorf(task.CodeConflict, "the project has %d keys", n)
+		}
+		return nil
+	})
+}
+
+// EndpointNames lists a project's registered endpoints by name, the deleted
+// ones included.
+func (r *Registry) EndpointNames(project string) []string {
+	return r.names(func(key Key) (string, bool) {
+		return key.Name, key.Kind == kindEndpoint && key.Project == project
+	})
+}
+
+// ProjectNames lists all projects by name, the deleted ones included.
+func (r *Registry) ProjectNames() []string {
+	return r.names(func(key Key) (string, bool) { return key.Project, key.Kind == kindProject })
+}
+
+func (r *Registry) names(of func(Key) (string, bool)) []string {
+	r.mu.RLock()
+	items := r.items // never changed once made
+	r.mu.RUnlock()
+	var out []string
+	for key := range items {
+		if name, ok := of(key); ok {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // elder reports whether mine is a project that is older than theirs. A process

@@ -292,6 +292,42 @@ func (e ResultPolicyOversize) Valid() bool {
 	}
 }
 
+// Defines values for Scope.
+const (
+	Admin          Scope = "admin"
+	Endpoints      Scope = "endpoints:*"
+	EndpointsRead  Scope = "endpoints:read"
+	EndpointsWrite Scope = "endpoints:write"
+	Keys           Scope = "keys:*"
+	Tasks          Scope = "tasks:*"
+	TasksRead      Scope = "tasks:read"
+	TasksWrite     Scope = "tasks:write"
+)
+
+// Valid indicates whether the value is a known member of the Scope enum.
+func (e Scope) Valid() bool {
+	switch e {
+	case Admin:
+		return true
+	case Endpoints:
+		return true
+	case EndpointsRead:
+		return true
+	case EndpointsWrite:
+		return true
+	case Keys:
+		return true
+	case Tasks:
+		return true
+	case TasksRead:
+		return true
+	case TasksWrite:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SignatureScheme.
 const (
 	V1  SignatureScheme = "v1"
@@ -444,6 +480,20 @@ type Attempt struct {
 // AttemptList defines model for AttemptList.
 type AttemptList struct {
 	Data []Attempt `json:"data"`
+}
+
+// CallbackSecret defines model for CallbackSecret.
+type CallbackSecret struct {
+	// PreviousSecretUntil Until then the secret before it signs, too.
+	PreviousSecretUntil *time.Time `json:"previous_secret_until,omitempty"`
+
+	// PublicKeys With `v1a`, the public keys that verify callbacks.
+	PublicKeys []string `json:"public_keys,omitempty"`
+
+	// Secret The new secret. A private key that was generated is never shown.
+	//
+	// Example: whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD
+	Secret *string `json:"secret,omitempty"`
 }
 
 // Endpoint defines model for Endpoint.
@@ -745,6 +795,69 @@ type HealthCheck struct {
 // HealthStatus A dependency is `ok` or `unavailable`; `degraded` is for the whole.
 type HealthStatus string
 
+// Key defines model for Key.
+type Key struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// CreatedBy Id of the key that made it, `admin` for the bootstrap key.
+	CreatedBy *string `json:"created_by,omitempty"`
+
+	// ExpiresAt Its end, when it has one.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Id Example: 06a5d0ktj1bqg7s4n2
+	Id string `json:"id"`
+
+	// Key What authenticates; only in the answer to the request that made it.
+	Key *string `json:"key,omitempty"`
+
+	// LastUsedAt Up to a minute late; absent when it never was.
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+	Name       string     `json:"name"`
+
+	// Prefix What the key begins with.
+	//
+	// Example: tg_06a5d0ktj1bqg7s4n2
+	Prefix string `json:"prefix"`
+
+	// Project Example: default
+	Project string  `json:"project"`
+	Scopes  []Scope `json:"scopes"`
+}
+
+// KeyConfig defines model for KeyConfig.
+type KeyConfig struct {
+	// ExpiresAt The key's end, at most 3650 days ahead. Not together with `expires_in`. Absent: that of the key of the
+	// request, if it has one, else none.
+	ExpiresAt *string `json:"expires_at,omitempty"`
+
+	// ExpiresIn The key's end from now on. Not together with `expires_at`.
+	//
+	// Example: 90d
+	ExpiresIn *string `json:"expires_in,omitempty"`
+
+	// Name For people; it need not be the only one of its name.
+	//
+	// Example: billing worker
+	Name string `json:"name"`
+
+	// Project The project that the key is for, instead of that of the request; for admins.
+	//
+	// Example: acme
+	Project *string `json:"project,omitempty"`
+
+	// Scopes What the key may do; only scopes that the key of the request has.
+	Scopes []Scope `json:"scopes"`
+}
+
+// KeyList defines model for KeyList.
+type KeyList struct {
+	Data []Key `json:"data"`
+
+	// NextCursor For the next page; absent on the last one.
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
 // Labels Up to 16 labels. Keys: 1 to 63 letters, digits, `_`, `.`, `-`, beginning with a letter or digit. Values: up to 255
 // characters without control characters.
 //
@@ -780,6 +893,41 @@ type Problem struct {
 
 // ProblemCode The closed list of problem codes; each has one status.
 type ProblemCode string
+
+// Project defines model for Project.
+type Project struct {
+	CreatedAt time.Time `json:"created_at"`
+
+	// Name Example: acme
+	Name string `json:"name"`
+
+	// PreviousSecretUntil Until then the secret before it signs, too.
+	PreviousSecretUntil *time.Time `json:"previous_secret_until,omitempty"`
+
+	// PublicKeys With `v1a`, the public keys that verify callbacks.
+	PublicKeys []string `json:"public_keys,omitempty"`
+
+	// Secret The signing secret of its callbacks; only in the answer to the request that set or generated it. A private key
+	// that was generated is never shown.
+	Secret    *string   `json:"secret,omitempty"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ProjectConfig defines model for ProjectConfig.
+type ProjectConfig struct {
+	// Secret Signing secret of the project's callbacks (Standard Webhooks), as that of an endpoint. It
+	// takes the place of the present one at once; see `POST /v1/callback-secret/rotate` for an overlap. Absent:
+	// kept, or generated for a new project.
+	Secret *string `json:"secret,omitempty"`
+}
+
+// ProjectList defines model for ProjectList.
+type ProjectList struct {
+	Data []Project `json:"data"`
+
+	// NextCursor For the next page; absent on the last one.
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
 
 // Reason Why a task is in its state, or why an attempt ended as it did.
 //
@@ -921,6 +1069,10 @@ type RetryPatch struct {
 	// Schedule As in `Retry`.
 	Schedule []string `json:"schedule,omitempty"`
 }
+
+// Scope A right. `tasks:*` and `endpoints:*` stand for all that begin so, those to come included; `keys:*` is for
+// everything about keys. `admin` has all of them, in every project.
+type Scope string
 
 // SecretRotation defines model for SecretRotation.
 type SecretRotation struct {
@@ -1133,11 +1285,17 @@ type EndpointName = string
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
+// KeyId defines model for KeyId.
+type KeyId = string
+
 // Limit defines model for Limit.
 type Limit = int
 
 // Prefer defines model for Prefer.
 type Prefer = string
+
+// ProjectName defines model for ProjectName.
+type ProjectName = string
 
 // TaskId defines model for TaskId.
 type TaskId = string
@@ -1285,6 +1443,24 @@ type SubmitRawTaskParams struct {
 	Traceparent *TraceParent `json:"traceparent,omitempty"`
 }
 
+// ListKeysParams defines parameters for ListKeys.
+type ListKeysParams struct {
+	// Limit Length of the page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before, unchanged.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListProjectsParams defines parameters for ListProjects.
+type ListProjectsParams struct {
+	// Limit Length of the page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before, unchanged.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListTasksParams defines parameters for ListTasks.
 type ListTasksParams struct {
 	// Endpoint Only tasks of this endpoint.
@@ -1344,6 +1520,9 @@ type GetTaskResultParams struct {
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
+// RotateCallbackSecretJSONRequestBody defines body for RotateCallbackSecret for application/json ContentType.
+type RotateCallbackSecretJSONRequestBody = SecretRotation
+
 // PatchEndpointApplicationMergePatchPlusJSONRequestBody defines body for PatchEndpoint for application/merge-patch+json ContentType.
 type PatchEndpointApplicationMergePatchPlusJSONRequestBody = EndpointPatch
 
@@ -1352,6 +1531,12 @@ type PutEndpointJSONRequestBody = EndpointConfig
 
 // RotateSecretJSONRequestBody defines body for RotateSecret for application/json ContentType.
 type RotateSecretJSONRequestBody = SecretRotation
+
+// CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
+type CreateKeyJSONRequestBody = KeyConfig
+
+// PutProjectJSONRequestBody defines body for PutProject for application/json ContentType.
+type PutProjectJSONRequestBody = ProjectConfig
 
 // SubmitTaskJSONRequestBody defines body for SubmitTask for application/json ContentType.
 type SubmitTaskJSONRequestBody = TaskSubmission
@@ -1376,6 +1561,9 @@ type ServerInterface interface {
 	// GetReadiness Can it take requests now?
 	// (GET /readyz)
 	GetReadiness(ctx echo.Context, params GetReadinessParams) error
+	// RotateCallbackSecret Give the project a new secret for its callbacks
+	// (POST /v1/callback-secret/rotate)
+	RotateCallbackSecret(ctx echo.Context) error
 	// ListEndpoints List endpoints by name
 	// (GET /v1/endpoints)
 	ListEndpoints(ctx echo.Context, params ListEndpointsParams) error
@@ -1403,6 +1591,30 @@ type ServerInterface interface {
 	// SubmitRawTask Submit a task with a body of any media type
 	// (POST /v1/endpoints/{name}/tasks)
 	SubmitRawTask(ctx echo.Context, name EndpointName, params SubmitRawTaskParams) error
+	// ListKeys List keys, the oldest first
+	// (GET /v1/keys)
+	ListKeys(ctx echo.Context, params ListKeysParams) error
+	// CreateKey Create a key
+	// (POST /v1/keys)
+	CreateKey(ctx echo.Context) error
+	// DeleteKey Revoke a key
+	// (DELETE /v1/keys/{id})
+	DeleteKey(ctx echo.Context, id KeyId) error
+	// GetKey Get a key
+	// (GET /v1/keys/{id})
+	GetKey(ctx echo.Context, id KeyId) error
+	// ListProjects List projects by name
+	// (GET /v1/projects)
+	ListProjects(ctx echo.Context, params ListProjectsParams) error
+	// DeleteProject Delete a project
+	// (DELETE /v1/projects/{project})
+	DeleteProject(ctx echo.Context, project ProjectName) error
+	// GetProject Get a project
+	// (GET /v1/projects/{project})
+	GetProject(ctx echo.Context, project ProjectName) error
+	// PutProject Create a project
+	// (PUT /v1/projects/{project})
+	PutProject(ctx echo.Context, project ProjectName) error
 	// ListTasks List tasks, newest first
 	// (GET /v1/tasks)
 	ListTasks(ctx echo.Context, params ListTasksParams) error
@@ -1485,6 +1697,15 @@ func (w *ServerInterfaceWrapper) GetReadiness(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetReadiness(ctx, params)
+	return err
+}
+
+// RotateCallbackSecret converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateCallbackSecret(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateCallbackSecret(ctx)
 	return err
 }
 
@@ -1794,6 +2015,145 @@ func (w *ServerInterfaceWrapper) SubmitRawTask(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.SubmitRawTask(ctx, name, params)
+	return err
+}
+
+// ListKeys converts echo context to params.
+func (w *ServerInterfaceWrapper) ListKeys(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListKeysParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListKeys(ctx, params)
+	return err
+}
+
+// CreateKey converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateKey(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateKey(ctx)
+	return err
+}
+
+// DeleteKey converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteKey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id KeyId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteKey(ctx, id)
+	return err
+}
+
+// GetKey converts echo context to params.
+func (w *ServerInterfaceWrapper) GetKey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id KeyId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetKey(ctx, id)
+	return err
+}
+
+// ListProjects converts echo context to params.
+func (w *ServerInterfaceWrapper) ListProjects(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListProjectsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListProjects(ctx, params)
+	return err
+}
+
+// DeleteProject converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteProject(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "project" -------------
+	var project ProjectName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", ctx.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter project: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteProject(ctx, project)
+	return err
+}
+
+// GetProject converts echo context to params.
+func (w *ServerInterfaceWrapper) GetProject(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "project" -------------
+	var project ProjectName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", ctx.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter project: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetProject(ctx, project)
+	return err
+}
+
+// PutProject converts echo context to params.
+func (w *ServerInterfaceWrapper) PutProject(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "project" -------------
+	var project ProjectName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", ctx.Param("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter project: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PutProject(ctx, project)
 	return err
 }
 
@@ -2134,6 +2494,15 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/endpoints/:name/resume", wrapper.ResumeEndpoint, options.OperationMiddlewares["resumeEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/rotate-secret", wrapper.RotateSecret, options.OperationMiddlewares["rotateSecret"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/tasks", wrapper.SubmitRawTask, options.OperationMiddlewares["submitRawTask"]...)
+	router.POST(options.BaseURL+"/v1/callback-secret/rotate", wrapper.RotateCallbackSecret, options.OperationMiddlewares["rotateCallbackSecret"]...)
+	router.GET(options.BaseURL+"/v1/keys", wrapper.ListKeys, options.OperationMiddlewares["listKeys"]...)
+	router.POST(options.BaseURL+"/v1/keys", wrapper.CreateKey, options.OperationMiddlewares["createKey"]...)
+	router.DELETE(options.BaseURL+"/v1/keys/:id", wrapper.DeleteKey, options.OperationMiddlewares["deleteKey"]...)
+	router.GET(options.BaseURL+"/v1/keys/:id", wrapper.GetKey, options.OperationMiddlewares["getKey"]...)
+	router.GET(options.BaseURL+"/v1/projects", wrapper.ListProjects, options.OperationMiddlewares["listProjects"]...)
+	router.DELETE(options.BaseURL+"/v1/projects/:project", wrapper.DeleteProject, options.OperationMiddlewares["deleteProject"]...)
+	router.GET(options.BaseURL+"/v1/projects/:project", wrapper.GetProject, options.OperationMiddlewares["getProject"]...)
+	router.PUT(options.BaseURL+"/v1/projects/:project", wrapper.PutProject, options.OperationMiddlewares["putProject"]...)
 	router.GET(options.BaseURL+"/livez", wrapper.GetLiveness, options.OperationMiddlewares["getLiveness"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
 	router.GET(options.BaseURL+"/openapi.yaml", wrapper.GetContractYaml, options.OperationMiddlewares["getContractYaml"]...)
