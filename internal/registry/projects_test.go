@@ -102,13 +102,37 @@ func TestBuiltin(t *testing.T) {
 	if ep, _, _ := r.EndpointByID(id); string(ep.SealedSecret.Current) != "new" {
 		t.Errorf("%+v", ep)
 	}
+	emptied(t, r, "p", "a")
 	if err := r.DeleteProject(t.Context(), "p"); err != nil {
 		t.Fatal(err)
 	}
 	if _, deleted, ok := r.EndpointByID(id); ok || !deleted {
 		t.Errorf("deleted %v, ok %v", deleted, ok)
 	}
-	wantNames(t, r, "o/z", "p/a")
+	wantNames(t, r, "o/z")
+	if got := r.EndpointNames("p"); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("endpoints there ever were: %v", got)
+	}
+	if got := r.ProjectNames(); !slices.Equal(got, []string{"p"}) {
+		t.Errorf("projects there ever were: %v", got)
+	}
+}
+
+// emptied empties a project of its endpoint and a key; until then it stays.
+func emptied(t *testing.T, r *registry.Registry, project, endpoint string) {
+	t.Helper()
+	addKey(t, r, project, "k")
+	for _, next := range []func() error{
+		func() error { return r.DeleteEndpoint(t.Context(), project, endpoint) },
+		func() error { return r.DeleteKey(t.Context(), project, "k", nil) },
+	} {
+		if err := r.DeleteProject(t.Context(), project); task.CodeOf(err) != task.CodeConflict {
+			t.Errorf("deleted although it is not empty: %v", err)
+		}
+		if err := next(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestUnchanged(t *testing.T) {
