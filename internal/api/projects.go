@@ -171,7 +171,7 @@ func (s *Server) RotateCallbackSecret(c echo.Context) error {
 	if err := s.readOptional(c, &in); err != nil {
 		return err
 	}
-	r := rotation{s: s, project: own.who.Project, name: task.CallbackEndpoint}
+	r := rotation{s: s, project: own.who.Project, name: task.CallbackEndpoint, given: in.Secret, scheme: in.Signature}
 	if err := r.read(&in, &own.faults); err != nil {
 		return err
 	}
