@@ -47,6 +47,7 @@ clean: ## Remove ./bin and what the tests left behind (not the caches)
 .PHONY: test
 test: generate-check lint lint-contract vet need-tools $(REPORT) ## Run every check and test, RabbitMQ and Redis included
 	TASKGATE_WEBHOOK_EXAMPLES="$$(scripts/fixtures)"; export TASKGATE_WEBHOOK_EXAMPLES; \
+	TASKGATE_NODE_TOOLS="$$(scripts/node-tools)"; export TASKGATE_NODE_TOOLS; \
 	export TASKGATE_REQUIRE_SERVICES=1 CGO_ENABLED=1; \
 	scripts/services run -- go test -json $(TEST_FLAGS) ./... | $(REPORT) -save .cache/test.json
 
@@ -84,6 +85,7 @@ soak: $(REPORT) ## Run the load with a failing handler for SOAK (10m), on both b
 cover: ## Measure coverage over all packages, services included, into coverage.html
 	export TASKGATE_REQUIRE_SERVICES=1; \
 	TASKGATE_WEBHOOK_EXAMPLES="$$(scripts/fixtures)"; export TASKGATE_WEBHOOK_EXAMPLES; \
+	TASKGATE_NODE_TOOLS="$$(scripts/node-tools)"; export TASKGATE_NODE_TOOLS; \
 	scripts/services run -- go test -p=$(TEST_P) -coverpkg=./... -coverprofile=coverage.out ./...
 	go tool cover -html=coverage.out -o coverage.html
 	go tool cover -func=coverage.out | tail -n 1
@@ -98,7 +100,8 @@ services-up: ## Start RabbitMQ and Redis for tests and print their URLs
 services-down: ## Stop what services-up started
 	@scripts/services down
 
-# The race detector needs a C compiler, and the test that pastes the printed lines needs curl.
+# The race detector needs a C compiler, the test that pastes the printed lines curl. Node and npm are
+# installed by the scripts that use them.
 .PHONY: need-tools
 need-tools:
 	@command -v gcc >/dev/null || scripts/apt-install gcc libc6-dev
