@@ -1,72 +1,49 @@
-// Command taskgate runs gateway and dispatcher in one process on an embedded
-// store: "taskgate dev" on a laptop, "taskgate serve" as a small production.
+// Command taskgate is the command line: a client of the API, and gateway and
+// dispatcher in one process on an embedded store, "taskgate dev" on a laptop,
+// "taskgate serve" as a small production.
 package main
 
 import (
-	"fmt"
-	"io"
 	"os"
-	"strings"
 
 	"github.com/taskgate/taskgate/internal/app"
+	"github.com/taskgate/taskgate/internal/cli"
 	"github.com/taskgate/taskgate/internal/config"
 )
 
-// command is one of the program's parts that run on this machine.
-type command struct {
+// commands are the parts that run on this machine: everything else is a
+// client. A new one needs a line here; it gets the arguments after its name.
+var commands = []struct {
 	name string
 	help string // one line
 	run  func(p app.Process) int
-}
-
-// commands are listed by the help in this order. A new one needs a line here.
-var commands = []command{
+}{
 	{
-		"dev", "everything in one process on loopback, no keys; --echo adds a handler that answers",
+		"dev", "Run everything in one process on loopback, without keys; --echo adds a handler that answers.",
 		func(p app.Process) int { return app.Main(config.Dev, p) },
 	},
 	{
-		"serve", "the same process for a small production: keys required, any listener",
+		"serve", "Run the same process for a small production: keys required, any listener.",
 		func(p app.Process) int { return app.Main(config.Serve, p) },
 	},
 }
 
-func main() { os.Exit(run(app.OS(os.Args[1:], os.Environ()))) }
+func main() { os.Exit(run(app.OS(os.Args[1:], os.Environ()), os.Stdin, cli.IsTerminal(os.Stderr))) }
 
-func run(p app.Process) int {
-	if len(p.Args) == 0 {
-		return say(p.Stderr, usage(), 2)
-	}
-	name := p.Args[0]
-	p.Args = p.Args[1:]
-	for _, c := range commands {
-		if c.name == name {
+func run(p app.Process, stdin *os.File, terminal bool) int {
+	return cli.Main(cli.Process{
+		Args: p.Args, Environ: p.Environ, Stdin: stdin, Stdout: p.Stdout, Stderr: p.Stderr, Signals: p.Signals,
+		Terminal: terminal, Version: app.Version(),
+	}, parts(p)...)
+}
+
+func parts(p app.Process) []cli.Command {
+	out := make([]cli.Command, len(commands))
+	for i, c := range commands {
+		out[i] = cli.Command{Name: c.name, Help: c.help, Run: func(args []string) int {
+			p.Args = args
 			return c.run(p)
-		}
+		}}
 	}
-	switch name {
-	case "help", "--help", "-h":
-		return say(p.Stdout, usage(), 0)
-	case "version", "--version":
-		return say(p.Stdout, app.Version()+"\n", 0)
-	}
-	return say(p.Stderr, fmt.Sprintf("taskgate: no command %q\n\n%s", name, usage()), 2)
-}
-
-func usage() string {
-	var b strings.Builder
-	b.WriteString("Usage: taskgate <command> [flags]\n\n")
-	for _, c := range commands {
-		fmt.Fprintf(&b, "  %-8s%s\n", c.name, c.help)
-	}
-	b.WriteString(`
-"taskgate <command> --help" lists the flags. Gateway and dispatcher for RabbitMQ and
-Redis are programs of their own: gateway, dispatcher.
-`)
-	return b.String()
-}
-
-func say(w io.Writer, text string, code int) int {
-	fmt.Fprint(w, text)
-	return code
+	return out
 }

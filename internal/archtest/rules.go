@@ -46,7 +46,8 @@ var rooms = []room{
 	{"internal/archtest", nil, "rules about all packages belong to none"},
 
 	{"client", nil, "a client of the public API must work without the server's code"},
-	{"cmd", []string{"internal/app", "internal/config", "client"}, "main is flags, signals and one call: the wiring is in app, where e2e makes the same call"},
+	{"internal/cli", []string{"client"}, "the command line is a client like any other: what it cannot do through the API, a user's program cannot either"},
+	{"cmd", []string{"internal/app", "internal/cli", "internal/config", "client"}, "main is flags, signals and one call: the wiring is in app, where e2e makes the same call"},
 	{"e2e", []string{"internal/app", "internal/config", "client"}, "black box: what a case cannot see through the API, a user cannot either"},
 	{"scripts", nil, "tools of the build must build when the product does not"},
 }
@@ -65,6 +66,7 @@ var outside = []only{
 	{"modernc.org/sqlite", []string{"internal/sqlitedb"}, "one writer with group commit: nobody else opens the file"},
 	{"database/sql", []string{"internal/sqlitedb", "internal/broker/sqlite", "internal/results/sqlite", "internal/registry/sqlite"}, "SQL is for the drivers"},
 	{"github.com/prometheus", []string{"internal/telemetry"}, "other rooms have small observers and do not know what listens"},
+	{"github.com/alecthomas/kong", []string{"internal/cli"}, "the servers' flags are their settings: see internal/config"},
 	{"github.com/knadh/koanf", []string{"internal/config"}, "the rest sees plain data"},
 	{"testing", nil, "code that ships does not test"},
 	{"github.com/google/go-cmp", nil, "it panics by design: for tests only"},

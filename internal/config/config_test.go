@@ -394,7 +394,7 @@ func TestRoleRules(t *testing.T) {
 		"any port":                       {Serve, env("EGRESS_PORTS", "any"), nil},
 		"no port":                        {Serve, env("EGRESS_PORTS", ","), []string{"EGRESS_PORTS"}},
 		"a host twice":                   {Serve, env("EGRESS_RESOLVE", "a=::1,A=::1"), []string{"EGRESS_RESOLVE"}},
-		"names of tests and the client":  {Serve, env("TEST_AMQP_URL", "x", "REQUIRE_SERVICES", "1", "URL", "x", "API_KEY", "x"), nil},
+		"names of tests and the client":  {Serve, env("TEST_AMQP_URL", "x", "REQUIRE_SERVICES", "1", "URL", "x", "KEY", "x", "KEY_FILE", "x", "PROJECT", "x"), nil},
 		"names that Kubernetes puts in":  {Serve, env("SERVICE_HOST", "1", "GATEWAY_SERVICE_PORT_HTTP", "1", "PORT", "tcp://1:2", "PORT_80_TCP_ADDR", "1", "PORT_80_TCP_PORT", "1", "PORT_80_TCP", "tcp://1:80"), nil},
 		"what only looks like that":      {Serve, env("EGRESS_PORT", "443"), []string{"EGRESS_PORT"}},
 		"a name in lower case is no one": {Serve, []string{"TASKGATE_listen=x"}, []string{"listen"}},

@@ -1,0 +1,110 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// What people and programs see of a task's life.
+func TestTasksGolden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.types("endpoints", "put", "golden-tasks", w.handler.URL, "--max-attempts", "3", "--label", "team=mail", "--header", "X-Tenant: acme")
+	w.types("submit", "golden-tasks", `{"n": 1}`, "--delay", "1h", "--label", "customer=c_42")
+	w.types("submit", "golden-tasks", `{"n": 2}`, "--wait")
+	w.types("submit", "golden-tasks", `{"n": 3}`, "--wait", "--json")
+	w.types("submit", "golden-tasks", "as it is", "--content-type", "text/plain", "--wait")
+	w.types("submit", "golden-tasks", "as it is", "--content-type", "text/plain", "--result")
+	w.script.WriteString("\n")
+	id := w.submit("golden-tasks", `{"n": 4}`, "--delay", "1h", "--label", "customer=c_42")
+	w.types("get", id)
+	w.types("get", id, "--json")
+	w.types("get", id, "--result")
+	w.types("wait", id, "--timeout", "10ms")
+	w.types("wait", id, "--timeout", "10ms", "--json")
+	w.types("cancel", id)
+	w.types("wait", id)
+	w.types("cancel", id, "--json")
+	w.types("retry", id)
+	w.ok("wait", id)
+	w.types("retry", id, "--wait", "--timeout", "20s")
+	w.types("get", id, "--attempts")
+	w.types("get", id, "--attempts", "--json")
+	w.types("list", "--endpoint", "golden-tasks", "--state", "succeeded,scheduled", "--label", "customer=c_42")
+	w.types("list", "--endpoint", "golden-tasks", "--limit", "1", "--json")
+	w.golden("tasks")
+}
+
+// What a task that fails looks like: what the handler says cannot touch the
+// terminal.
+func TestFailureGolden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.endpoint("golden-fail", "/fail")
+	id := w.submit("golden-fail", "1")
+	w.types("wait", id)
+	w.types("wait", id, "--result")
+	w.types("wait", id, "--result", "--json")
+	w.types("get", id, "--attempts")
+	w.types("get", id, "nope", id+"x", "")
+	w.golden("failure")
+}
+
+// Errors show the problem's title, detail, and each fault with its pointer.
+func TestErrorsGolden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.endpoint("golden-errors", "/")
+	w.types("submit", "golden-errors", "1", "--delay", "soon", "--max-attempts", "0", "--label", "a b=c")
+	w.types("submit", "golden-errors", "1", "--delay", "soon", "--max-attempts", "0", "--json")
+	w.types("submit", "golden-nope", "1")
+	w.types("submit", "golden-errors", "{")
+	w.types("submit", "golden-errors", "@testdata/nope.json")
+	w.types("submit", "golden-errors", "1", "--header", "X A: b")
+	w.types("submit", "golden-errors", "1", "--delay", "1s", "--run-at", "2027-01-01T00:00:00Z")
+	w.types("submit")
+	w.types("submit", "--json")
+	w.types("wait", "x", "--colour")
+	w.types("list", "--state", "done")
+	w.types("list", "--after", "yesterday")
+	w.types("cancel", "nope", "--json")
+	w.types("endpoints", "put", "golden-errors", "ftp://x", "--json")
+	w.types("endpoints", "put", "golden-errors", `{"url": "https://example.com", "colour": 1}`)
+	w.types("endpoints", "get", "golden-nope")
+	w.types("health", "http://127.0.0.1:1/")
+	w.types("get", "x", "--server", "localhost:8080")
+	w.types("get", "x", "--key-file", "testdata/nope")
+	w.golden("errors")
+}
+
+func TestEndpointsGolden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.types("endpoints", "put", "golden-a", `{"url": "`+w.handler.URL+`", "result": {"keep_headers": ["X-Total"]}}`, "--timeout", "10s", "--json")
+	w.types("endpoints", "put", "golden-a", w.handler.URL, "--paused", "--method", "PUT")
+	w.types("endpoints", "get", "golden-a")
+	w.types("endpoints", "resume", "golden-a")
+	w.types("endpoints", "pause", "golden-a", "golden-nope")
+	w.types("endpoints", "pause", "golden-a", "--json")
+	w.submit("golden-a", "1")
+	w.types("endpoints", "delete", "golden-a")
+	w.types("endpoints", "delete", "golden-a", "--force")
+	w.endpoint("golden-a", "/")
+	w.types("endpoints", "delete", "golden-a", "--json")
+	w.golden("endpoints")
+
+	// The list has the endpoints of other tests, too.
+	w.endpoint("golden-b", "/")
+	w.ok("endpoints", "pause", "golden-b")
+	list := w.ok("endpoints", "list")
+	if !strings.HasPrefix(list, "NAME") || !strings.Contains(list, "golden-b") || !strings.Contains(list, "paused") {
+		t.Errorf("got %s", list)
+	}
+	for line := range strings.Lines(w.ok("endpoints", "list", "--json")) {
+		var e struct{ Name, URL string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Name == "" || e.URL == "" {
+			t.Errorf("%v: %s", err, line)
+		}
+	}
+}
