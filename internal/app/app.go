@@ -39,7 +39,8 @@ type App struct {
 	stdout  io.Writer
 	owner   string
 	metrics *telemetry.Metrics
-	health  *health // once the backends are open
+	tracer  *telemetry.Tracer // nil: no traces are wanted
+	health  *health           // once the backends are open
 
 	addr      string // of the API, once started
 	adminAddr string
@@ -93,6 +94,9 @@ func (a *App) Start(ctx context.Context) error {
 }
 
 func (a *App) start(ctx context.Context) error {
+	if err := a.tracing(); err != nil {
+		return err
+	}
 	b, err := a.open(ctx)
 	if err != nil {
 		return err

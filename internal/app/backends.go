@@ -60,7 +60,7 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	}
 	b.secrets = secrets{ring}
 	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log})
-	b.engine = lifecycle.New(b.queue, b.store, lifecycle.Options{
+	b.engine = lifecycle.New(a.engineQueue(b.queue), b.store, lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
 		Observer: a.metrics,
 	})

@@ -14,13 +14,14 @@ import (
 // dispatcher starts deliveries.
 func (a *App) dispatcher(ctx context.Context, b *backends) error {
 	d, err := dispatch.New(dispatch.Deps{
-		Engine: b.engine, Keeper: keeper{b.engine, a.metrics}, Endpoints: b.registry, Source: source{b.queue},
 		Projects: b.registry.ProjectNames,
 		Secrets:  b.secrets.open,
+		Engine: a.engine(b), Keeper: keeper{b.engine, a.metrics}, Endpoints: b.registry, Source: source{b.queue},
 	}, dispatch.Options{
 		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile, Open: b.secrets.openTarget},
 		Pool:   dispatch.PoolOptions{Total: a.cfg.Concurrency},
 		Grace:  a.cfg.ShutdownGrace, Logger: a.log, Observers: dispatch.Observers{a.metrics},
+		Trace: a.attemptTrace(),
 	})
 	if err != nil {
 		return fmt.Errorf("dispatcher: %w", err)

@@ -27,8 +27,8 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	}
 	guard := a.guard()
 	deps := api.Deps{
-		Engine: b.engine, Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
 		Projects: b.registry, Keys: b.registry,
+		Engine: a.engine(b), Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
 		Queues: b.queue, Secrets: b.secrets, Auth: who,
 		CheckURL: func(url string) (string, bool) {
 			if err := guard.CheckURL(url); err != nil {
@@ -42,7 +42,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	}
 	srv, err := api.New(deps, api.Options{
 		MaxPayload: a.cfg.MaxPayload, MaxWait: a.cfg.MaxWait, MaxDelay: a.cfg.MaxDelay, Logger: a.log,
-		AccessLog: a.cfg.AccessLog, Audit: a.audit, Observer: requests{a.metrics},
+		AccessLog: a.cfg.AccessLog, Audit: a.audit, Observer: requests{a.metrics, a.tracer},
 	})
 	if err != nil {
 		return err

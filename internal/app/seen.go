@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,19 +47,33 @@ func (a *App) newQueue(d broker.Driver) *broker.Queue {
 }
 
 func (a *App) newStore(d results.Driver) *results.Store {
-	return results.NewStore(results.Observe(d, a.metrics, nil))
+	return results.NewStore(results.Observe(d, a.metrics, a.storeTrace()))
 }
 
 // requests tells of the API's requests.
-type requests struct{ m *telemetry.Metrics }
-
-func (o requests) Begin(r *http.Request, id, _ string) context.Context {
-	o.m.RequestBegun()
-	return telemetry.WithRequest(r.Context(), id)
+type requests struct {
+	m *telemetry.Metrics
+	t *telemetry.Tracer // nil: none
 }
 
-func (o requests) End(_ context.Context, a *api.Access) {
+// traced reports whether requests to the route have spans: health and the
+// contract are asked for all the time, and say nothing.
+func (o requests) traced(route string) bool { return o.t != nil && strings.HasPrefix(route, "/v1/") }
+
+func (o requests) Begin(r *http.Request, id, route string) context.Context {
+	o.m.RequestBegun()
+	ctx := r.Context()
+	if o.traced(route) {
+		ctx = o.t.Request(r, id, route)
+	}
+	return telemetry.WithRequest(ctx, id)
+}
+
+func (o requests) End(ctx context.Context, a *api.Access) {
 	o.m.RequestEnded(a.Route, a.Method, a.Status, a.Took)
+	if o.traced(a.Route) {
+		o.t.RequestEnded(ctx, a.Status, a.Code, a.Project, a.Key)
+	}
 }
 
 // keeper tells of housekeeping.

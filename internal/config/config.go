@@ -45,6 +45,15 @@ const (
 	LogText LogFormat = "text"
 )
 
+// TraceCallers is what becomes of the trace that a request to the API brings along.
+type TraceCallers string
+
+// The ways.
+const (
+	TraceLink     TraceCallers = "link"     // the request begins a trace of its own and links to it
+	TraceContinue TraceCallers = "continue" // the request is part of it
+)
+
 // Config is the whole configuration of one process. [Load] makes it; a literal must pass
 // [Config.Validate]. Sizes are in bytes.
 type Config struct {
@@ -82,6 +91,11 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat LogFormat
 	AccessLog bool // a line for every request at level info
+
+	OTLPEndpoint string            // base URL of a receiver of traces; "": none are made
+	OTLPHeaders  map[string]string // sent to it
+	TraceSample  float64           // part of the traces begun here that is kept, 0 to 1
+	TraceCallers TraceCallers
 
 	MetricsEndpoints int  // with series of their own
 	MetricsBacklog   bool // export what waits at the endpoints

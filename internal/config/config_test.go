@@ -107,7 +107,7 @@ func TestDefaults(t *testing.T) {
 		EgressPorts: []uint16{80, 443},
 		MaxPayload:  1 << 20, KeepPayload: 16 << 10, Concurrency: 256,
 		MaxWait: time.Minute, MaxDelay: 365 * 24 * time.Hour, PublishTimeout: 10 * time.Second, ShutdownGrace: 30 * time.Second,
-		LogLevel: slog.LevelInfo, LogFormat: LogJSON, MetricsEndpoints: 500, MetricsBacklog: true,
+		LogLevel: slog.LevelInfo, LogFormat: LogJSON, MetricsEndpoints: 500, MetricsBacklog: true, TraceSample: 1, TraceCallers: TraceLink,
 	}
 	want := map[Role]func(*Config){
 		Gateway: func(c *Config) { c.AMQPURLs, c.RedisURL = []string{amqp}, redis },
@@ -145,6 +145,7 @@ var samples = map[string]string{
 	"MAX_WAIT": "1m30s", "MAX_DELAY": "24h0m0s", "PUBLISH_TIMEOUT": "1.5s", "SHUTDOWN_GRACE": "5s",
 	"LOG_LEVEL": "debug", "LOG_FORMAT": "text", "ECHO": "true",
 	"ACCESS_LOG": "true", "METRICS_ENDPOINTS": "9", "METRICS_BACKLOG": "false",
+	"OTLP_ENDPOINT": "http://collector:4318/base", "OTLP_HEADERS": "Authorization=Bearer%20x%2Cy,X-Tenant=a", "TRACE_SAMPLE": "0.25", "TRACE_CALLERS": "continue",
 }
 
 // Every setting must reach its field from each source, and no other field.
@@ -264,6 +265,7 @@ var bad = map[string]string{
 	"MAX_WAIT": "60", "MAX_DELAY": "8761h", "PUBLISH_TIMEOUT": "1ms", "SHUTDOWN_GRACE": "-1s",
 	"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "ECHO": "poison",
 	"ACCESS_LOG": "poison", "METRICS_ENDPOINTS": "0", "METRICS_BACKLOG": "poison",
+	"OTLP_ENDPOINT": "http://u:poison@h", "OTLP_HEADERS": "poison", "TRACE_SAMPLE": "1.5", "TRACE_CALLERS": "poison",
 }
 
 // These take any text; whoever opens them finds out.

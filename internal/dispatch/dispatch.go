@@ -32,8 +32,10 @@ type Options struct {
 	Grace time.Duration
 	// Observers are told of every attempt.
 	Observers Observers
-	Logger    *slog.Logger
-	Now       func() time.Time
+	// Trace begins the span of each attempt; nil: none.
+	Trace  Tracer
+	Logger *slog.Logger
+	Now    func() time.Time
 }
 
 const (
@@ -82,7 +84,7 @@ func New(deps Deps, opt Options) (*Dispatcher, error) {
 	}
 	h := &Handler{
 		engine: deps.Engine, endpoints: deps.Endpoints, sender: sender, secrets: deps.Secrets,
-		observe: opt.Observers, log: opt.Logger, now: opt.Now,
+		observe: opt.Observers, trace: opt.Trace, log: opt.Logger, now: opt.Now,
 	}
 	pool := NewPool(opt.Pool)
 	return &Dispatcher{

@@ -40,6 +40,7 @@ type Handler struct {
 	sender    sending
 	secrets   Secrets
 	observe   Observers
+	trace     Tracer // nil: attempts are not followed
 	log       *slog.Logger
 	now       func() time.Time
 	flights   flights
@@ -111,12 +112,15 @@ func (h *Handler) attempt(
 	policy := j.Endpoint.Policy(&j.Message().Spec)
 	begun := h.now()
 	h.observe.Begun(j.Endpoint, lateness(j.Message(), begun))
+	span := h.span(j.Endpoint, run, begun)
+	flight, last = span.In(flight), span.In(last)
 	o := task.Outcome{Kind: task.KindRetry, Reason: task.ReasonInternal, Unanswered: true}
-	if h.panics(last, log, "attempt", func() { o = h.send(flight, log, j, run, policy, timeout) }) {
+	if h.panics(last, log, "attempt", func() { o = h.send(flight, log, j, run, span.TraceParent(), policy, timeout) }) {
 		o.Took = h.now().Sub(begun)
 	}
 	d, ok := h.settle(last, log, run, policy, o)
 	h.observe.Ended(j.Endpoint, o, d, ok)
+	span.End(o, d, ok)
 	if !ok {
 		// The queue keeps the message; by then the lease has died. Nothing
 		// but this mark may tell of the attempt.
@@ -144,7 +148,7 @@ func report(ctx context.Context, log *slog.Logger, o task.Outcome, d task.Decisi
 }
 
 func (h *Handler) send(
-	ctx context.Context, log *slog.Logger, j Job, run *lifecycle.Running, p task.Policy, timeout time.Duration,
+	ctx context.Context, log *slog.Logger, j Job, run *lifecycle.Running, parent string, p task.Policy, timeout time.Duration,
 ) task.Outcome {
 	secrets, err := h.secrets(j.Endpoint)
 	if err != nil {
@@ -154,7 +158,7 @@ func (h *Handler) send(
 	a := h.sender.Send(ctx, &Request{
 		Endpoint: j.Endpoint, Message: j.Message(), Secrets: secrets,
 		Attempt: run.Record.Starts, MaxAttempts: p.MaxAttempts, Suspect: run.Record.Suspect,
-		Timeout: timeout, Reading: j.Reading,
+		Timeout: timeout, Reading: j.Reading, TraceParent: parent,
 	})
 	if a.Err != nil && a.Reason != task.ReasonProtocol { // those quote the handler's bytes
 		log.DebugContext(ctx, "request failed", "reason", a.Reason, "error", a.Err)

@@ -99,6 +99,64 @@ func TestHandleSettles(t *testing.T) {
 	}
 }
 
+// mark is a span that can be found in contexts.
+type mark struct{ witness }
+
+type markKey struct{}
+
+func (m *mark) In(ctx context.Context) context.Context { return context.WithValue(ctx, markKey{}, m) }
+func (m *mark) TraceParent() string                    { return "the attempt's" }
+func (m *mark) End(o task.Outcome, d task.Decision, settled bool) {
+	m.Ended(nil, o, d, settled)
+}
+
+// An attempt's span is in every context of it, its handler gets it, and it
+// ends once; without a tracer the handler gets the submitter's.
+func TestHandleTraced(t *testing.T) {
+	var sent []string
+	var found []any
+	r := newRig(func(ctx context.Context, req *Request) *Answer {
+		sent, found = append(sent, req.TraceParent), append(found, ctx.Value(markKey{}))
+		return &Answer{Status: 200}
+	})
+	engine := &contextEngine{fakeEngine: r.e}
+	r.h.engine = engine
+	m := message(1, "orders")
+	m.TraceParent = "the submitter's"
+	r.handle(t, deliveryOf(m))
+	span, numbers := &mark{}, []int{}
+	r.h.trace = func(_ *task.Endpoint, run *lifecycle.Running, begun time.Time) Span {
+		if begun.IsZero() {
+			t.Error("no begin")
+		}
+		numbers = append(numbers, run.Record.Starts)
+		return span
+	}
+	r.handle(t, deliveryOf(m))
+	if want := []string{"the submitter's", "the attempt's"}; !slices.Equal(sent, want) {
+		t.Errorf("handlers got %q, want %q", sent, want)
+	}
+	if want := []any{nil, span}; !slices.Equal(found, want) || !slices.Equal(engine.found, want) {
+		t.Errorf("spans %v while sending, %v while settling", found, engine.found)
+	}
+	if want := []string{"success succeeded true"}; !slices.Equal(span.ends, want) || !slices.Equal(numbers, []int{1}) {
+		t.Errorf("attempts %v ended as %q", numbers, span.ends)
+	}
+}
+
+// contextEngine notes the spans of settlements.
+type contextEngine struct {
+	*fakeEngine
+	found []any
+}
+
+func (e *contextEngine) Settle(
+	ctx context.Context, run *lifecycle.Running, p task.Policy, o task.Outcome,
+) (task.Decision, error) {
+	e.found = append(e.found, ctx.Value(markKey{}))
+	return e.fakeEngine.Settle(ctx, run, p, o)
+}
+
 // What the sender gets comes from record, endpoint and policy.
 func TestHandleRequest(t *testing.T) {
 	secret := signing.Generate()

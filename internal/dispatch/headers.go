@@ -50,8 +50,8 @@ func (s *Sender) headers(r *Request, now time.Time) http.Header {
 	if m.ContentType != "" {
 		h.Set("Content-Type", m.ContentType)
 	}
-	if m.TraceParent != "" {
-		h.Set("Traceparent", m.TraceParent)
+	if r.TraceParent != "" {
+		h.Set("Traceparent", r.TraceParent)
 	}
 	h.Set("User-Agent", s.userAgent)
 	h[idempotencyKey] = []string{string(m.ID)}

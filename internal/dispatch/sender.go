@@ -80,6 +80,7 @@ type Request struct {
 	MaxAttempts int
 	Suspect     bool
 	Timeout     time.Duration
+	TraceParent string // "": none
 	// Reading, if set, is told of each piece of the answer's body kept in
 	// memory.
 	Reading func(n int)

@@ -121,7 +121,7 @@ func TestSendRequest(t *testing.T) {
 	req.Attempt, req.Suspect = 3, true
 	req.Endpoint.Method = http.MethodPut
 	req.Endpoint.Headers = map[string]string{"Authorization": "Bearer e", "X-Both": "endpoint", "Taskgate-Attempt": "99", "host": "evil"}
-	req.Message.TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	req.TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	req.Message.Headers = []task.Header{
 		{Name: "X-Task", Value: "1"},
 		{Name: "x-task", Value: "2"},
@@ -147,7 +147,7 @@ func TestSendRequest(t *testing.T) {
 	for name, want := range map[string]string{
 		"Content-Type": "application/json", "User-Agent": "Taskgate/1.2.3", "Webhook-Id": string(testID), "Idempotency-Key": string(testID),
 		"Taskgate-Attempt": "3", "Taskgate-Max-Attempts": "10", "Taskgate-Suspect": "true", "Taskgate-Endpoint": "orders",
-		"Traceparent": req.Message.TraceParent, "X-Task": "1,2", "X-Both": "endpoint", "Authorization": "Bearer e",
+		"Traceparent": req.TraceParent, "X-Task": "1,2", "X-Both": "endpoint", "Authorization": "Bearer e",
 		"Accept-Encoding": "", "X-Idempotency-Key": "", "X-Bad": "",
 	} {
 		if got := strings.Join(s.r.Header.Values(name), ","); got != want {

@@ -3,21 +3,23 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
-// requestKey is the context's key of the request's id.
-type contextKey struct{}
+// requestID is the context's key of the request's id.
+type requestID struct{}
 
 // WithRequest has log lines written with the context name the request.
 func WithRequest(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, contextKey{}, id)
+	return context.WithValue(ctx, requestID{}, id)
 }
 
 // Names of the attributes that [LogHandler] adds.
 const (
 	attrRequest = "request"
-	attrTrace   = "trace"
-	attrSpan    = "span"
+	attrTraceID = "trace"
+	attrSpanID  = "span"
 )
 
 // LogHandler adds to each line what its context is about: the request, and
@@ -28,8 +30,11 @@ type logHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id, ok := ctx.Value(contextKey{}).(string); ok && !names(&r, attrRequest) {
+	if id, ok := ctx.Value(requestID{}).(string); ok && !names(&r, attrRequest) {
 		r.AddAttrs(slog.String(attrRequest, id))
+	}
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+		r.AddAttrs(slog.String(attrTraceID, sc.TraceID().String()), slog.String(attrSpanID, sc.SpanID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
 }

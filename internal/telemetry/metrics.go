@@ -43,6 +43,7 @@ type Metrics struct {
 	parked prometheus.Gauge
 	polls  handles[string, prometheus.Counter]
 
+	spans  handles[string, prometheus.Counter]
 	sweeps handles[string, prometheus.Counter]
 	swept  handles[string, prometheus.Counter]
 }
@@ -95,6 +96,7 @@ func (m *Metrics) store(f factory) {
 	calls, times := f.counter(metricCalls), f.histogram(metricCallTime, callBuckets)
 	m.calls.make = func(k callKey) prometheus.Counter { return calls.WithLabelValues(k.operation, k.outcome) }
 	m.callTimes.make = func(op string) prometheus.Observer { return times.WithLabelValues(op) }
+	m.spans.make = of(f.counter(metricSpans))
 	m.sweeps.make = of(f.counter(metricSweeps))
 	m.swept.make = of(f.counter(metricSwept))
 }
@@ -179,6 +181,15 @@ func (m *Metrics) PollBegun() { m.parked.Inc() }
 func (m *Metrics) PollEnded(outcome string) {
 	m.parked.Dec()
 	m.polls.get(outcome).Inc()
+}
+
+// Exported notes spans that were sent, or lost.
+func (m *Metrics) Exported(spans int, err error) {
+	outcome := "sent"
+	if err != nil {
+		outcome = "lost"
+	}
+	m.spans.get(outcome).Add(float64(spans))
 }
 
 // Swept notes a round of the sweeper.

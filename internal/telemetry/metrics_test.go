@@ -65,6 +65,7 @@ func exercise(m *Metrics) {
 	m.PollBegun()
 	m.PollEnded("woken")
 	m.Swept(true, 1, 2, nil)
+	m.Exported(3, nil)
 	m.Pull(Sources{
 		Own: func() Figures {
 			return Figures{
@@ -131,6 +132,7 @@ func TestValues(t *testing.T) {
 	m.Published("parked", time.Second, task.Errorf(task.CodeOutcomeUnknown, "late"))
 	m.Called("swap", time.Second, task.Errorf(task.CodeUnavailable, "away"))
 	m.Called("swap", time.Second, errors.New("torn"))
+	m.Exported(4, errors.New("away"))
 	m.Swept(false, 0, 0, nil)
 	m.Swept(true, 0, 0, errors.New("away"))
 	for _, status := range []int{0, 99, 100, 599, 600} {
@@ -165,6 +167,7 @@ func TestValues(t *testing.T) {
 		`taskgate_store_call_duration_seconds_count{operation="swap"} 3`,
 		`taskgate_store_connects_total{outcome="failed"} 2`,
 		`taskgate_dependency_up{dependency="store"} 0`,
+		`taskgate_trace_spans_total{outcome="sent"} 3`, `taskgate_trace_spans_total{outcome="lost"} 4`,
 		`taskgate_sweeps_total{outcome="leader"} 1`, `taskgate_sweeps_total{outcome="follower"} 1`,
 		`taskgate_sweeps_total{outcome="failed"} 1`, `taskgate_swept_total{what="expired"} 2`,
 	)

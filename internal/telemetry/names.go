@@ -48,6 +48,7 @@ const (
 	metricSweeps
 	metricSwept
 
+	metricSpans
 	metricUp
 	metricBuild
 	metricCount
@@ -109,6 +110,7 @@ var catalogue = [metricCount]entry{
 	metricSweeps:            {"sweeps_total", counter, "outcome", "Rounds of housekeeping: as leader, as follower (another process leads), or failed."},
 	metricSwept:             {"swept_total", counter, "what", "What housekeeping tidied up: expired tasks, abandoned acceptances."},
 
+	metricSpans: {"trace_spans_total", counter, "outcome", "Spans sent to the receiver of traces, and those that were lost."},
 	metricUp:    {"dependency_up", gauge, "dependency", "1 when the dependency answers, 0 when it does not."},
 	metricBuild: {"build_info", gauge, "role version", "Always 1; its labels tell role and version."},
 }
