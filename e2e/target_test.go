@@ -216,18 +216,25 @@ var binaries = sync.OnceValues(func() (string, error) {
 type process struct {
 	bin    string
 	cmd    *exec.Cmd
-	base   string // of its API
+	base   string            // of its API
+	admin  string            // of health and metrics
+	keep   func(line string) // gets every line of the log; nil: warnings are shown
 	exited chan struct{}
 	err    error
 }
 
 // start runs a program until it says that it is ready.
 func start(bin string, env []string, args ...string) (*process, error) {
+	return (&process{bin: bin}).start(env, args...)
+}
+
+func (p *process) start(env []string, args ...string) (*process, error) {
 	dir, err := binaries()
 	if err != nil {
 		return nil, err
 	}
-	p := &process{bin: bin, exited: make(chan struct{})}
+	bin := p.bin
+	p.exited = make(chan struct{})
 	p.cmd = exec.Command(filepath.Join(dir, bin), args...)
 	p.cmd.Env = append(slices.Clone(env), "PATH="+os.Getenv("PATH"))
 	stderr, err := p.cmd.StderrPipe()
@@ -237,14 +244,14 @@ func start(bin string, env []string, args ...string) (*process, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	ready := make(chan string, 1)
+	ready := make(chan struct{}, 1)
 	go func() {
 		defer close(p.exited)
 		p.watch(bufio.NewScanner(stderr), ready)
 		p.err = p.cmd.Wait()
 	}()
 	select {
-	case p.base = <-ready:
+	case <-ready:
 		return p, nil
 	case <-p.exited:
 		return nil, fmt.Errorf("%s ended at its start: %w", bin, p.err)
@@ -255,12 +262,18 @@ func start(bin string, env []string, args ...string) (*process, error) {
 }
 
 // watch reads the log: "ready" names the API's address; warnings are shown.
-func (p *process) watch(lines *bufio.Scanner, ready chan<- string) {
+func (p *process) watch(lines *bufio.Scanner, ready chan<- struct{}) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
 		if addr, ok := field(line, "api"); ok && strings.Contains(line, `"msg":"ready"`) {
-			ready <- "http://" + addr
+			p.base = "http://" + addr
+			addr, _ = field(line, "admin")
+			p.admin = "http://" + addr
+			ready <- struct{}{}
+		}
+		if p.keep != nil {
+			p.keep(line)
 			continue
 		}
 		if !strings.Contains(line, `"level":"INFO"`) {
