@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -283,15 +284,74 @@ func TestDefaultProject(t *testing.T) {
 	}
 }
 
+// When a key was last used is known after a restart.
+func TestLastUseSurvives(t *testing.T) {
+	t.Parallel()
+	cfg := load(t)
+	var made struct{ ID, Key string }
+	for range 2 {
+		a, err := app.New(cfg, app.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		api := "http://" + a.Addr() + "/v1/"
+		if made.ID == "" {
+			if status, answer := call(t, "POST", api+"keys", cfg.AdminKey, `{"name":"x","scopes":["tasks:read"]}`, &made); status != 201 {
+				t.Fatal(answer)
+			}
+			if status, answer := call(t, "GET", api+"tasks", made.Key, "", nil); status != 200 {
+				t.Fatal(answer)
+			}
+		}
+		var shown struct {
+			LastUsedAt time.Time `json:"last_used_at"`
+		}
+		call(t, "GET", api+"keys/"+made.ID, cfg.AdminKey, "", &shown)
+		if ago := time.Since(shown.LastUsedAt); ago < 0 || ago > limit {
+			t.Errorf("last used %v ago", ago)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		if err := a.Stop(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func get(t *testing.T, url string) int {
 	t.Helper()
+	status, _ := call(t, "GET", url, "", "", nil)
+	return status
+}
+
+// call makes one request and reads a JSON answer into v.
+func call(t *testing.T, method, url, key, body string, v any) (status int, answer string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
 	c := http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := c.Get(url)
+	resp, err := c.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && v != nil {
+		err = json.Unmarshal(text, v)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
 }
 
 func TestStartThatFailsLeavesNothingOpen(t *testing.T) {

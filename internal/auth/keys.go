@@ -18,6 +18,8 @@ type KeyStore interface {
 	FindKey(id string) (k *task.APIKey, known bool)
 	// UseKey notes that a key was used.
 	UseKey(id string, at time.Time)
+	// Changes is closed at the next change of anything.
+	Changes() <-chan struct{}
 	// Sync makes what was written anywhere before the call seen after it.
 	Sync(ctx context.Context) error
 }
@@ -38,19 +40,22 @@ type Keys struct {
 
 	mu     sync.Mutex
 	asking int
-	last   time.Time // begin of the latest look
-	next   *look     // that has not begun; nil: none
+	latest *look // never nil
 }
 
-// look is one look into the store, shared by all who wait for it.
+// look is one look into the store, shared by all who came before it began.
 type look struct {
-	done chan struct{}
-	err  error // once done
+	number int // of all looks
+	begin  time.Time
+	done   chan struct{}
+	err    error // once done
 }
 
 // NewKeys makes an authenticator.
 func NewKeys(store KeyStore, bootstrap *AdminKey) *Keys {
-	return &Keys{store: store, bootstrap: bootstrap, now: time.Now}
+	long := &look{done: make(chan struct{})} // ago
+	close(long.done)
+	return &Keys{store: store, bootstrap: bootstrap, now: time.Now, latest: long}
 }
 
 // Authenticate takes the key from "Authorization: Bearer". Errors carry
@@ -58,8 +63,8 @@ func NewKeys(store KeyStore, bootstrap *AdminKey) *Keys {
 // here and the store cannot be asked.
 //
 // A key that was made on another gateway a moment ago works here too: an
-// unknown one waits for the next look into the store, up to syncEvery. A
-// revoked one works until the store's change is seen here.
+// unknown one waits for the news of it, at most until the next look into the
+// store. A revoked one works until the store's change is seen here.
 func (a *Keys) Authenticate(r *http.Request) (Principal, error) {
 	text, err := bearer(r.Header)
 	if err != nil {
@@ -95,39 +100,59 @@ func (a *Keys) find(ctx context.Context, id string) (*task.APIKey, error) {
 	if k, known := a.store.FindKey(id); known {
 		return k, nil
 	}
-	l, first := a.join()
-	if l == nil {
+	before, ok := a.join()
+	if !ok {
 		return nil, nil //nolint:nilnil // too many ask at once: unknown it is
 	}
 	defer a.leave()
-	if first {
-		a.run(ctx, l)
+	for {
+		changed := a.store.Changes()
+		if k, known := a.store.FindKey(id); known {
+			return k, nil
+		}
+		l, early := a.lookAfter(ctx, before)
+		if l == nil {
+			if err := pause(ctx, early, changed); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		select {
+		case <-l.done:
+			if k, known := a.store.FindKey(id); known {
+				return k, nil
+			}
+			return nil, l.err
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	select {
-	case <-l.done:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	if l.err != nil {
-		return nil, l.err
-	}
-	k, _ := a.store.FindKey(id)
-	return k, nil
 }
 
-// join returns the look to wait for, and whether the caller is to run it. It
-// returns nil when too many wait.
-func (a *Keys) join() (l *look, first bool) {
+// pause waits for d or for the news.
+func pause(ctx context.Context, d time.Duration, news <-chan struct{}) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-news:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// join returns the number of the latest look that began before the caller
+// came; false when too many wait.
+func (a *Keys) join() (before int, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.asking >= maxAsking {
-		return nil, false
+		return 0, false
 	}
 	a.asking++
-	if first = a.next == nil; first {
-		a.next = &look{done: make(chan struct{})}
-	}
-	return a.next, first
+	return a.latest.number, true
 }
 
 func (a *Keys) leave() {
@@ -136,22 +161,25 @@ func (a *Keys) leave() {
 	a.asking--
 }
 
-// run looks into the store as soon as that is allowed. Others wait for it: it
-// goes on when its own caller has left.
-func (a *Keys) run(ctx context.Context, l *look) {
-	ctx = context.WithoutCancel(ctx)
+// lookAfter returns a later look than that of the number, or says how early it
+// is for one. When it is time, the caller makes it, for all.
+func (a *Keys) lookAfter(ctx context.Context, before int) (l *look, early time.Duration) {
 	a.mu.Lock()
-	wait := a.last.Add(syncEvery).Sub(a.now())
-	a.mu.Unlock()
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		<-timer.C
+	if a.latest.number > before {
+		defer a.mu.Unlock()
+		return a.latest, 0
 	}
-	a.mu.Lock()
-	a.last, a.next = a.now(), nil
+	if early = a.latest.begin.Add(syncEvery).Sub(a.now()); early > 0 {
+		a.mu.Unlock()
+		return nil, early
+	}
+	l = &look{number: before + 1, begin: a.now(), done: make(chan struct{})}
+	a.latest = l
 	a.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, syncTime)
+	defer close(l.done)
+	// Others wait for it: it goes on when its caller leaves.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTime)
 	defer cancel()
 	l.err = a.store.Sync(ctx)
-	close(l.done)
+	return l, 0
 }

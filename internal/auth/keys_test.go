@@ -24,6 +24,7 @@ type store struct {
 	uses    map[string]time.Time
 	syncs   []time.Time
 	failing error
+	changed chan struct{}
 }
 
 func (s *store) FindKey(id string) (*task.APIKey, bool) {
@@ -37,6 +38,21 @@ func (s *store) UseKey(id string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.uses[id] = at
+}
+
+func (s *store) Changes() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+// hear is what a hint does: a key that was made elsewhere is known now.
+func (s *store) hear(k *task.APIKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[k.ID] = k
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 func (s *store) Sync(context.Context) error {
@@ -53,7 +69,10 @@ func (s *store) Sync(context.Context) error {
 }
 
 func newStore() *store {
-	return &store{keys: make(map[string]*task.APIKey), later: make(map[string]*task.APIKey), uses: make(map[string]time.Time)}
+	return &store{
+		keys: make(map[string]*task.APIKey), later: make(map[string]*task.APIKey), uses: make(map[string]time.Time),
+		changed: make(chan struct{}),
+	}
 }
 
 func newKeys(t *testing.T, s *store) *auth.Keys {
@@ -200,6 +219,32 @@ func TestUnknownKey(t *testing.T) {
 			if gap := s.syncs[i].Sub(s.syncs[i-1]); gap < time.Second {
 				t.Errorf("a look after %v", gap)
 			}
+		}
+	})
+}
+
+// TestUnknownKeyIsHeardOf: the news of a key ends the wait for a look.
+func TestUnknownKeyIsHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		a := newKeys(t, s)
+		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()))
+		fresh := auth.NewToken(time.Now())
+		start := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := a.Authenticate(request(t.Context(), fresh.Reveal())); err != nil || time.Since(start) > 0 {
+				t.Errorf("%v after %v", err, time.Since(start))
+			}
+		})
+		synctest.Wait()
+		other := auth.NewToken(time.Now())
+		s.hear(stored(other, time.Time{}))
+		synctest.Wait()
+		s.hear(stored(fresh, time.Time{}))
+		wg.Wait()
+		if len(s.syncs) != 1 {
+			t.Errorf("%d looks into the store", len(s.syncs))
 		}
 	})
 }
