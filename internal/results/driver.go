@@ -254,6 +254,7 @@ type Driver interface { //nolint:interfacebloat // one store, one contract; who 
 	// when the driver is closed; then fn is called no more. fn and reset must
 	// not block.
 	Subscribe(ctx context.Context, t Topic, fn func(msg string), reset func()) error
+	Quotas
 	// Ready reports nil when the store answers.
 	Ready(ctx context.Context) error
 	// Close may be called twice. After it every method fails.

@@ -101,6 +101,14 @@ func (d Depths) Total() int {
 	return n
 }
 
+// QuotaAsk is what one process asks of a limit that all share.
+type QuotaAsk struct {
+	Name  string // of the quota
+	Limit int    // how much all together may use; more than 0
+	Want  int    // how much this process could use; 0: it is leaving
+	InUse int    // how much it uses now
+}
+
 // Parked is a settlement whose store was away: everything needed to apply it
 // later by the same fences.
 type Parked struct {

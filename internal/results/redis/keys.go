@@ -40,6 +40,8 @@ func (k *keys) list(shard int, l results.List, project string, ep task.EndpointI
 	return k.shards[shard] + "ix:" + project
 }
 
+func (k *keys) quota(name string) string { return k.ns + ":q:" + name }
+
 func (k *keys) channel(t results.Topic) string { return k.channels() + string(t) }
 func (k *keys) channels() string               { return k.ns + ":h:" }
 

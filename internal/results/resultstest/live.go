@@ -139,6 +139,8 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	note("Alive", err)
 	_, err = k.d.Lead(ctx, "n", "a", hour)
 	note("Lead", err)
+	_, err = k.d.Grant(ctx, "a", []task.QuotaAsk{{Name: "q", Limit: 1, Want: 1}}, hour)
+	note("Grant", err)
 	note("Hint", k.d.Hint(ctx, "t", "m"))
 	note("Ready", k.d.Ready(ctx))
 	return errs

@@ -21,6 +21,7 @@ type Driver struct {
 
 	hub    hub
 	leases leases
+	quotas quotas
 	reads  together
 }
 
