@@ -25,6 +25,9 @@ func (s *Server) endpoint(in *gen.EndpointConfig, f *faults) task.Endpoint {
 	if in.Method != nil {
 		out.Method = string(*in.Method)
 	}
+	if in.MaxConcurrency != nil {
+		out.MaxConcurrency = *in.MaxConcurrency
+	}
 	if detail, ok := s.CheckURL(in.Url); !ok {
 		r.fault("url", detail)
 	}

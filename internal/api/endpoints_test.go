@@ -26,7 +26,7 @@ func TestPutEndpoint(t *testing.T) {
 	c := newClient(t, w.server(t))
 	a := c.send(t, "PUT", "/v1/endpoints/new", `{"url":"https://a.example/x","method":"PUT","timeout":"90s","headers":{"X-A":"1"},
 		"retry":{"schedule":["1s","1d"],"fail_on":["409"],"multiplier":2.5},"result":{"max_bytes":10,"keep_headers":["x-a"],"oversize":"discard"},
-		"labels":{"team":"a"},"paused":true}`)
+		"labels":{"team":"a"},"paused":true,"max_concurrency":3}`)
 	a.wantStatus(t, 201)
 	ep := endpointOf(t, a)
 	if a.Header().Get("Location") != "/v1/endpoints/new" || ep.Secret == nil || *ep.Secret != "whsec_generated" {
@@ -37,6 +37,7 @@ func TestPutEndpoint(t *testing.T) {
 	want := task.Endpoint{
 		Project: project, Name: "new", URL: "https://a.example/x", Method: "PUT", Headers: map[string]string{"X-A": "1"},
 		Timeout: task.Duration(90 * time.Second), Labels: map[string]string{"team": "a"}, Paused: true,
+		MaxConcurrency: 3,
 		Retry: &task.Retry{
 			Schedule: []task.Duration{task.Duration(time.Second), task.Duration(24 * time.Hour)},
 			FailOn:   task.StatusSet{"409"}, Multiplier: new(2.5),
@@ -48,7 +49,7 @@ func TestPutEndpoint(t *testing.T) {
 	}
 	// What is shown can be put again.
 	shown := endpointOf(t, c.send(t, "GET", "/v1/endpoints/new", ""))
-	if shown.Secret != nil || shown.Timeout != "1m30s" || !slices.Equal(shown.Retry.Schedule, []string{"1s", "1d"}) || !shown.Paused {
+	if shown.Secret != nil || shown.Timeout != "1m30s" || !slices.Equal(shown.Retry.Schedule, []string{"1s", "1d"}) || !shown.Paused || *shown.MaxConcurrency != 3 {
 		t.Errorf("got %+v", shown)
 	}
 	if i, j := slices.Index(w.log, "declare queue"), slices.Index(w.log, "update endpoint"); i < 0 || j < i {

@@ -168,6 +168,9 @@ func refusals() []refusal {
 			"/result/keep_headers/0", "/result/max_bytes", "/result/oversize"),
 		put("credentials", `"headers":{"Authorization":"x","cookie":"y"}`, "/headers/Authorization", "/headers/cookie"),
 		put("payload is no field here", `"payload":1`, "/payload"),
+		put("max_concurrency of none", `"max_concurrency":0`, "/max_concurrency"),
+		put("max_concurrency of too many", `"max_concurrency":10001`, "/max_concurrency"),
+		put("max_concurrency of a half", `"max_concurrency":1.5`, "/max_concurrency"),
 		put("paused", `"paused":"yes"`, "/paused"),
 		{"endpoint config too large", "PUT", "/v1/endpoints/new", `{"url":"` + strings.Repeat("x", 66<<10) + `"}`, nil, 413, "payload_too_large", nil},
 

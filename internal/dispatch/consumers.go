@@ -28,6 +28,7 @@ type Manager struct {
 	engine    Engine
 	handler   *Handler
 	pool      *Pool
+	shares    *shares
 	log       *slog.Logger
 	nudges    chan struct{} // look at the registry again
 
@@ -57,6 +58,7 @@ func (m *Manager) run(intake context.Context) {
 	}
 	m.lines.close()
 	m.lines.wait(context.WithoutCancel(intake)) // bounded: each stop is
+	m.shares.drain()
 }
 
 func (m *Manager) startSystem(intake context.Context) {
@@ -85,15 +87,9 @@ func (m *Manager) start(
 // reconcile starts and stops lines. A line that is stopping stays in held
 // until it has: there is never a second one beside it.
 func (m *Manager) reconcile(intake context.Context, held map[task.EndpointID]*line) {
-	wanted := make(map[task.EndpointID]bool)
-	eps := m.endpoints.Endpoints("")
-	for i := range eps {
-		if eps[i].Deliverable() {
-			wanted[eps[i].ID()] = true
-		}
-	}
+	wanted := m.wanted()
 	for id, l := range held {
-		if !wanted[id] {
+		if wanted[id] != l.prefetch {
 			l.cancel()
 		}
 		select {
@@ -102,20 +98,44 @@ func (m *Manager) reconcile(intake context.Context, held map[task.EndpointID]*li
 		default:
 		}
 	}
-	for id := range wanted {
-		if held[id] == nil {
-			held[id] = m.startEndpoint(intake, id)
+	for id, prefetch := range wanted {
+		if held[id] == nil && prefetch > 0 {
+			held[id] = m.startEndpoint(intake, id, prefetch)
 		}
 	}
 }
 
-func (m *Manager) startEndpoint(intake context.Context, id task.EndpointID) *line {
+// wanted says of each deliverable endpoint how many deliveries to hold: as
+// many as may run, so that none waits here while another dispatcher is free.
+func (m *Manager) wanted() map[task.EndpointID]int {
+	wanted, limits := make(map[task.EndpointID]int), make(map[task.EndpointID]limited)
+	eps := m.endpoints.Endpoints("")
+	for i := range eps {
+		ep := &eps[i]
+		if ep.Deliverable() {
+			wanted[ep.ID()] = m.pool.PerEndpoint()
+		}
+		if ep.MaxConcurrency > 0 {
+			limits[ep.ID()] = limited{limit: ep.MaxConcurrency, consumed: ep.Deliverable()}
+		}
+	}
+	m.shares.follow(limits)
+	for id, l := range limits {
+		if l.consumed {
+			wanted[id] = min(wanted[id], m.shares.of(id))
+		}
+	}
+	return wanted
+}
+
+func (m *Manager) startEndpoint(intake context.Context, id task.EndpointID, prefetch int) *line {
 	live, cancel := context.WithCancel(intake)
 	l := m.start(live, string(id), func(ctx context.Context, l *line) (Consumer, error) {
-		return m.source.Consume(ctx, id, m.pool.PerEndpoint(), func(d Delivery) {
+		return m.source.Consume(ctx, id, prefetch, func(d Delivery) {
 			m.accept(l, func() { m.deliver(live, l, id, d) })
 		})
 	})
+	l.prefetch = prefetch
 	l.cancel = cancel // ends the waits for a slot, too
 	return l
 }
@@ -177,6 +197,12 @@ func (m *Manager) quarantined(d Delivery) {
 	msg := d.Message()
 	m.log.Warn("working a quarantined message", "task", msg.ID, "endpoint", msg.Endpoint)
 	ep, _, ok := m.endpoints.EndpointByID(msg.EndpointID())
+	if ok && ep.MaxConcurrency > 0 {
+		slot := m.quarantineSlot(msg)
+		if ok = slot != nil; ok {
+			defer slot.Release()
+		}
+	}
 	if !ok || !ep.Deliverable() {
 		// Its endpoint's own queue holds it from then on.
 		log := m.log.With("task", msg.ID)
@@ -184,6 +210,22 @@ func (m *Manager) quarantined(d Delivery) {
 		return
 	}
 	m.handler.Handle(m.work, m.last, Job{Delivery: d, Endpoint: ep, MaxTimeout: quarantineTimeout})
+}
+
+// quarantineSlot waits a moment for a slot of an endpoint that has a limit;
+// nil when there is none.
+func (m *Manager) quarantineSlot(msg *task.Message) *Slot {
+	id := msg.EndpointID()
+	if m.shares.of(id) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(m.work, quarantineTimeout)
+	defer cancel()
+	slot, err := m.pool.Acquire(ctx, id, len(msg.Payload))
+	if err != nil {
+		return nil
+	}
+	return slot
 }
 
 // parked applies a settlement whose store was away.

@@ -18,6 +18,9 @@ type Deps struct {
 	Endpoints Endpoints
 	Source    Source
 	Secrets   Secrets
+	// Quotas shares the endpoints' limits; nil means that no other dispatcher
+	// delivers for them.
+	Quotas Quotas
 	// Projects lists those whose old records may be forgotten; nil means
 	// those that have endpoints.
 	Projects func() []string
@@ -27,6 +30,8 @@ type Deps struct {
 type Options struct {
 	Sender SenderOptions // Guard is required
 	Pool   PoolOptions
+	// Owner names this process among the dispatchers.
+	Owner string
 	// Grace is how long attempts in flight may go on after [Dispatcher.Run]'s
 	// context has ended.
 	Grace time.Duration
@@ -51,6 +56,7 @@ type Dispatcher struct {
 	manager *Manager
 	sweeper *Sweeper
 	pool    *Pool
+	shares  *shares
 	grace   time.Duration
 	log     *slog.Logger
 
@@ -86,14 +92,14 @@ func New(deps Deps, opt Options) (*Dispatcher, error) {
 		engine: deps.Engine, endpoints: deps.Endpoints, sender: sender, secrets: deps.Secrets,
 		observe: opt.Observers, trace: opt.Trace, log: opt.Logger, now: opt.Now,
 	}
-	pool := NewPool(opt.Pool)
+	m := &Manager{
+		source: deps.Source, endpoints: deps.Endpoints, engine: deps.Engine, handler: h, pool: NewPool(opt.Pool),
+		log: opt.Logger, nudges: make(chan struct{}, 1),
+	}
+	m.shares = newShares(deps.Quotas, opt.Owner, m.pool, opt.Logger, m.nudge)
 	return &Dispatcher{
-		sender: sender, handler: h, pool: pool, grace: opt.Grace, log: opt.Logger,
+		sender: sender, handler: h, manager: m, pool: m.pool, shares: m.shares, grace: opt.Grace, log: opt.Logger,
 		sweeper: NewSweeper(deps.Keeper, deps.Projects, opt.Logger),
-		manager: &Manager{
-			source: deps.Source, endpoints: deps.Endpoints, engine: deps.Engine, handler: h, pool: pool,
-			log: opt.Logger, nudges: make(chan struct{}, 1),
-		},
 	}, nil
 }
 
@@ -124,6 +130,7 @@ func (d *Dispatcher) begin(ctx context.Context) {
 	// Before the first attempt: a lease counts only while its owner lives.
 	d.sweeper.beat(last)
 	d.beat.Go(func() { d.sweeper.Beat(last) })
+	d.beat.Go(func() { d.shares.run(last) })
 	d.intake.Go(func() { d.sweeper.Run(intake) })
 	d.intake.Go(func() { d.manager.run(intake) })
 }

@@ -86,6 +86,7 @@ type fakeSource struct {
 	fails     int
 	stopTakes time.Duration
 	released  int
+	prefetch  map[string]int // of the latest consumer
 }
 
 type fakeConsumer struct {
@@ -95,7 +96,7 @@ type fakeConsumer struct {
 }
 
 func sourceOf() *fakeSource {
-	return &fakeSource{queues: map[string][]*fakeDelivery{}, consumers: map[string]*fakeConsumer{}, most: map[string]int{}}
+	return &fakeSource{queues: map[string][]*fakeDelivery{}, consumers: map[string]*fakeConsumer{}, most: map[string]int{}, prefetch: map[string]int{}}
 }
 
 func (s *fakeSource) subscribe(name string, h func(*fakeDelivery)) (Consumer, error) {
@@ -118,7 +119,10 @@ func (s *fakeSource) subscribe(name string, h func(*fakeDelivery)) (Consumer, er
 	return s.consumers[name], nil
 }
 
-func (s *fakeSource) Consume(_ context.Context, id task.EndpointID, _ int, h func(Delivery)) (Consumer, error) {
+func (s *fakeSource) Consume(_ context.Context, id task.EndpointID, prefetch int, h func(Delivery)) (Consumer, error) {
+	s.mu.Lock()
+	s.prefetch[string(id)] = prefetch
+	s.mu.Unlock()
 	return s.subscribe(string(id), func(d *fakeDelivery) { h(&returning{d, s, string(id)}) })
 }
 

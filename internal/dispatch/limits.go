@@ -33,11 +33,12 @@ const (
 type Pool struct {
 	opt PoolOptions
 
-	mu    sync.Mutex
-	inUse int
-	bytes int64
-	lanes map[task.EndpointID]*lane // of endpoints that run or wait
-	ring  []*lane                   // lanes with waiters, the next one first
+	mu     sync.Mutex
+	inUse  int
+	bytes  int64
+	lanes  map[task.EndpointID]*lane // of endpoints that run or wait
+	ring   []*lane                   // lanes with waiters, the next one first
+	limits map[task.EndpointID]int   // of endpoints that have one
 }
 
 // lane is one endpoint's part of the pool.
@@ -64,7 +65,7 @@ func NewPool(opt PoolOptions) *Pool {
 	if opt.Bytes <= 0 {
 		opt.Bytes = defaultBytes
 	}
-	return &Pool{opt: opt, lanes: make(map[task.EndpointID]*lane)}
+	return &Pool{opt: opt, lanes: make(map[task.EndpointID]*lane), limits: make(map[task.EndpointID]int)}
 }
 
 // PerEndpoint is the most that one endpoint can run.
@@ -75,6 +76,35 @@ func (p *Pool) InUse() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.inUse
+}
+
+// Limit allows the endpoint at most n attempts at once from now on. What runs
+// is not ended for it.
+func (p *Pool) Limit(id task.EndpointID, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limits[id] = n
+	p.grant()
+}
+
+// Unlimit takes the endpoint's limit away.
+func (p *Pool) Unlimit(id task.EndpointID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.limits, id)
+	p.grant()
+}
+
+// Held is the most that an endpoint with a limit may run before the limit is
+// changed.
+func (p *Pool) Held(id task.EndpointID) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held := p.limits[id]
+	if l := p.lanes[id]; l != nil {
+		held = max(held, l.inUse)
+	}
+	return held
 }
 
 // Slot is the right to run one attempt. Release it once.
@@ -201,6 +231,9 @@ func (p *Pool) leaveRing(l *lane) {
 
 // fits decides whether the endpoint may run one more now.
 func (p *Pool) fits(l *lane, s *Slot) bool {
+	if limit, ok := p.limits[l.id]; ok && l.inUse >= limit {
+		return false
+	}
 	if l.inUse < guaranteed {
 		return true
 	}

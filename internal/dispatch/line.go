@@ -20,6 +20,8 @@ type line struct {
 	name   string
 	log    *slog.Logger
 	cancel context.CancelFunc
+	// prefetch is how many deliveries an endpoint's line holds.
+	prefetch int
 	// stopped is closed when no delivery comes any more: what is given back
 	// from then on does not return to us.
 	stopped chan struct{}

@@ -13,14 +13,14 @@ import (
 // is given is a lease: it ends unless it is asked for again.
 type Quotas interface {
 	// Grant renews the owner's part of each quota for ttl and returns it, in
-	// the order of asks. An owner holds the larger of what it was given and
-	// what it uses, until its next ask or the end of its ttl; it is given no
-	// more than the limit leaves beside what the others hold, so grants never
-	// add up to more than the limit.
+	// the order of asks. Until its next ask, or the end of ttl, an owner holds
+	// the larger of what it is given and of what it says it holds (an answer
+	// may be late, or lost). It is given no more than the limit leaves beside
+	// what the others hold: together they never use more than the limit.
 	//
 	// Within that, an owner gets its fair share of the limit as it is asked
 	// with: as [FairShares] says of all owners that live, ordered by name.
-	// An owner that neither wants nor uses anything is forgotten.
+	// An owner that neither wants nor holds anything is forgotten.
 	Grant(ctx context.Context, owner string, asks []task.QuotaAsk, ttl time.Duration) ([]int, error)
 }
 

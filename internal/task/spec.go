@@ -100,8 +100,11 @@ type Endpoint struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	Timeout Duration          `json:"timeout"`
 	Retry   *Retry            `json:"retry,omitempty"`
-	Result  ResultPolicy      `json:"result"`
-	Labels  map[string]string `json:"labels,omitempty"`
+	// MaxConcurrency is how many attempts may run at once, over all
+	// dispatchers; 0: as many as they can.
+	MaxConcurrency int               `json:"max_concurrency,omitempty"`
+	Result         ResultPolicy      `json:"result"`
+	Labels         map[string]string `json:"labels,omitempty"`
 	// SealedSecret signs what is delivered. It is sealed for the owner
 	// (Project, Name).
 	SealedSecret SealedSecret `json:"sealed_secret"`

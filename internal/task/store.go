@@ -106,7 +106,7 @@ type QuotaAsk struct {
 	Name  string // of the quota
 	Limit int    // how much all together may use; more than 0
 	Want  int    // how much this process could use; 0: it is leaving
-	InUse int    // how much it uses now
+	Held  int    // the most it may use before it has the answer
 }
 
 // Parked is a settlement whose store was away: everything needed to apply it

@@ -541,7 +541,10 @@ type Endpoint struct {
 	DisabledReason *Reason           `json:"disabled_reason,omitempty"`
 	Headers        map[string]string `json:"headers,omitempty"`
 	Labels         map[string]string `json:"labels,omitempty"`
-	Method         EndpointMethod    `json:"method"`
+
+	// MaxConcurrency How many attempts may run at once, over all dispatchers; absent without a limit.
+	MaxConcurrency *int           `json:"max_concurrency,omitempty"`
+	Method         EndpointMethod `json:"method"`
 
 	// Name Example: emails
 	Name string `json:"name"`
@@ -669,6 +672,13 @@ type EndpointConfig struct {
 	// Example: {"customer":"c_42"}
 	Labels *Labels `json:"labels,omitempty"`
 
+	// MaxConcurrency How many attempts may run at once, over all dispatchers; default: as many as they can. A change takes effect
+	// within seconds; what runs then is not interrupted, and an attempt that timed out no longer counts.
+	//
+	//
+	// Example: 10
+	MaxConcurrency *int `json:"max_concurrency,omitempty"`
+
 	// Method Default POST.
 	Method *EndpointConfigMethod `json:"method,omitempty"`
 
@@ -724,6 +734,9 @@ type EndpointPatch struct {
 
 	// Labels Labels to set, and `null` for those to remove.
 	Labels map[string]*string `json:"labels,omitempty"`
+
+	// MaxConcurrency As in `EndpointConfig`.
+	MaxConcurrency *int `json:"max_concurrency,omitempty"`
 
 	// Method As in `EndpointConfig`.
 	Method *string `json:"method,omitempty"`

@@ -1,6 +1,6 @@
 -- Renews an owner's part of a quota and returns it; see results.Quotas.
--- KEYS: quota, a hash: owner → "want held till". ARGV: owner, limit, want, in use, ttl
-local owner, limit, want, used = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+-- KEYS: quota, a hash: owner → "want held till". ARGV: owner, limit, want, held, ttl
+local owner, limit, want, before = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local wants, others = {{owner, want}}, 0
@@ -29,7 +29,7 @@ for i, w in ipairs(wants) do
     grant = math.max(0, math.min(share, limit - others))
   end
 end
-local held = math.max(grant, used)
+local held = math.max(grant, before)
 if want == 0 and held == 0 then
   redis.call('HDEL', KEYS[1], owner)
   return 0

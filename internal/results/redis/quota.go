@@ -21,7 +21,7 @@ func (d *Driver) Grant(ctx context.Context, owner string, asks []task.QuotaAsk, 
 	cmds := make([]*redis.Cmd, len(asks))
 	err := d.pipe(ctx, "grant", []*redis.Script{grantScript}, func(p redis.Pipeliner) {
 		for i, a := range asks {
-			cmds[i] = grantScript.EvalSha(ctx, p, []string{d.keys.quota(a.Name)}, owner, a.Limit, a.Want, a.InUse, ttl.Milliseconds())
+			cmds[i] = grantScript.EvalSha(ctx, p, []string{d.keys.quota(a.Name)}, owner, a.Limit, a.Want, a.Held, ttl.Milliseconds())
 		}
 	})
 	if err != nil {

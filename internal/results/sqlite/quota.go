@@ -54,7 +54,7 @@ func (q *quotas) grant(owner string, a task.QuotaAsk, now, till time.Time) int {
 			grant = max(0, min(share, a.Limit-others))
 		}
 	}
-	q.hold(a.Name, owner, holding{a.Want, max(grant, a.InUse), till})
+	q.hold(a.Name, owner, holding{a.Want, max(grant, a.Held), till})
 	return grant
 }
 
