@@ -549,6 +549,10 @@ type Endpoint struct {
 	Headers        map[string]string `json:"headers,omitempty"`
 	Labels         map[string]string `json:"labels,omitempty"`
 
+	// Live Figures of now and of the last minutes, about a second behind; absent when the store cannot tell now. They are
+	// for people and alerts, not for accounts: a process that dies takes its last second of them along.
+	Live *EndpointLive `json:"live,omitempty"`
+
 	// MaxConcurrency How many attempts may run at once, over all dispatchers; absent without a limit.
 	MaxConcurrency *int           `json:"max_concurrency,omitempty"`
 	Method         EndpointMethod `json:"method"`
@@ -723,12 +727,49 @@ type EndpointConfig struct {
 // EndpointConfigMethod Default POST.
 type EndpointConfigMethod string
 
+// EndpointDepth Tasks that have not ended, by state. A `scheduled` one counts as that until its first attempt.
+type EndpointDepth struct {
+	Awaiting  int `json:"awaiting"`
+	Queued    int `json:"queued"`
+	Retrying  int `json:"retrying"`
+	Running   int `json:"running"`
+	Scheduled int `json:"scheduled"`
+}
+
 // EndpointList defines model for EndpointList.
 type EndpointList struct {
 	Data []Endpoint `json:"data"`
 
 	// NextCursor For the next page; absent on the last one.
 	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
+// EndpointLive Figures of now and of the last minutes, about a second behind; absent when the store cannot tell now. They are
+// for people and alerts, not for accounts: a process that dies takes its last second of them along.
+type EndpointLive struct {
+	// AttemptsPerSecond Attempts that ended. Those that Taskgate itself broke off (a cancelled task, a stop) never count.
+	AttemptsPerSecond float64 `json:"attempts_per_second"`
+
+	// Depth Tasks that have not ended, by state. A `scheduled` one counts as that until its first attempt.
+	Depth EndpointDepth `json:"depth"`
+
+	// InFlight Attempts that run now, over all dispatchers.
+	InFlight int `json:"in_flight"`
+
+	// OldestWaitingMs Milliseconds since the oldest `queued` task was accepted; absent without one.
+	OldestWaitingMs *int64 `json:"oldest_waiting_ms,omitempty"`
+
+	// OverSeconds How far back the following figures reach; about 5 minutes.
+	OverSeconds int `json:"over_seconds"`
+
+	// P50Ms Half of the attempts took no longer, in milliseconds, to an eighth; absent without attempts.
+	P50Ms *float64 `json:"p50_ms,omitempty"`
+
+	// P99Ms 99 of 100 attempts took no longer, in milliseconds, to an eighth; absent without attempts.
+	P99Ms *float64 `json:"p99_ms,omitempty"`
+
+	// SuccessRatio Share of the attempts that were answered 2xx; absent without attempts.
+	SuccessRatio *float64 `json:"success_ratio,omitempty"`
 }
 
 // EndpointPatch A merge patch for an `EndpointConfig`; `null` stands for the default.

@@ -35,6 +35,8 @@ type Results interface {
 	Attempts(ctx context.Context, id task.ID) ([]task.Attempt, error)
 	List(ctx context.Context, q task.Query) (task.Page, error)
 	Depths(ctx context.Context, project string, ep task.EndpointID) (task.Depths, error)
+	// Figures returns those of the last minutes, in the order of eps.
+	Figures(ctx context.Context, eps []task.EndpointID, now time.Time) ([]task.Figures, error)
 }
 
 // Waiter waits for ends.

@@ -188,30 +188,6 @@ func (s *Server) ListEndpoints(c echo.Context, params gen.ListEndpointsParams) e
 	if err != nil {
 		return err
 	}
-	out := gen.EndpointList{Data: make([]gen.Endpoint, len(page)), NextCursor: next}
-	for i := range page {
-		out.Data[i] = s.viewEndpoint(c.Request().Context(), &page[i])
-	}
+	out := gen.EndpointList{Data: s.viewEndpoints(c.Request().Context(), page), NextCursor: next}
 	return s.json(c, http.StatusOK, out)
-}
-
-// viewEndpoint shows an endpoint, never its stored secret.
-func (s *Server) viewEndpoint(ctx context.Context, ep *task.Endpoint) gen.Endpoint {
-	out := gen.Endpoint{
-		Name: ep.Name, Url: ep.URL, Method: gen.EndpointMethod(ep.Method), Headers: ep.Headers,
-		Timeout: task.Duration(ep.TimeoutFor(&task.Spec{})).String(), Retry: viewRetry(ep.Retry),
-		MaxConcurrency: unlessZero(ep.MaxConcurrency),
-		Result:         viewResultPolicy(&ep.Result), Labels: ep.Labels, Auth: viewAuth(ep.Auth), Paused: ep.Paused,
-		Signature: new(schemeOf(&ep.SealedSecret)), PublicKeys: ep.SealedSecret.PublicAt(s.opt.Now()),
-		DisabledReason: viewReason(ep.Disabled), CreatedAt: ep.CreatedAt.UTC(), UpdatedAt: ep.UpdatedAt.UTC(),
-	}
-	if until := ep.SealedSecret.PreviousUntil; until.After(s.opt.Now()) {
-		out.PreviousSecretUntil = viewTime(until)
-	}
-	// The registry answers without the store; so does this.
-	if depths, err := s.Results.Depths(ctx, ep.Project, ep.ID()); err == nil {
-		n := depths.Total()
-		out.Waiting = &n
-	}
-	return out
 }

@@ -16,7 +16,8 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 	d, err := dispatch.New(dispatch.Deps{
 		Projects: b.registry.ProjectNames,
 		Secrets:  b.secrets.open,
-		Engine:   a.engine(b), Keeper: keeper{b.engine, a.metrics}, Endpoints: b.registry, Source: source{b.queue}, Quotas: b.store,
+		Engine:   a.engine(b), Keeper: keeper{b.engine, a.metrics}, Endpoints: b.registry, Source: source{b.queue},
+		Quotas: b.store, Tallies: b.store,
 	}, dispatch.Options{
 		Owner:  a.owner,
 		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile, Open: b.secrets.openTarget},

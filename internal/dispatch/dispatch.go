@@ -21,6 +21,8 @@ type Deps struct {
 	// Quotas shares the endpoints' limits; nil means that no other dispatcher
 	// delivers for them.
 	Quotas Quotas
+	// Tallies takes the endpoints' figures; nil means that nobody wants them.
+	Tallies Tallies
 	// Projects lists those whose old records may be forgotten; nil means
 	// those that have endpoints.
 	Projects func() []string
@@ -57,6 +59,7 @@ type Dispatcher struct {
 	sweeper *Sweeper
 	pool    *Pool
 	shares  *shares
+	meter   *meter
 	grace   time.Duration
 	log     *slog.Logger
 
@@ -88,9 +91,10 @@ func New(deps Deps, opt Options) (*Dispatcher, error) {
 	if deps.Projects == nil {
 		deps.Projects = projectsOf(deps.Endpoints)
 	}
+	counts := newMeter(deps.Tallies, opt.Owner, opt.Logger, opt.Now)
 	h := &Handler{
 		engine: deps.Engine, endpoints: deps.Endpoints, sender: sender, secrets: deps.Secrets,
-		observe: opt.Observers, trace: opt.Trace, log: opt.Logger, now: opt.Now,
+		observe: append(Observers{counts}, opt.Observers...), trace: opt.Trace, log: opt.Logger, now: opt.Now,
 	}
 	m := &Manager{
 		source: deps.Source, endpoints: deps.Endpoints, engine: deps.Engine, handler: h, pool: NewPool(opt.Pool),
@@ -98,8 +102,8 @@ func New(deps Deps, opt Options) (*Dispatcher, error) {
 	}
 	m.shares = newShares(deps.Quotas, opt.Owner, m.pool, opt.Logger, m.nudge)
 	return &Dispatcher{
-		sender: sender, handler: h, manager: m, pool: m.pool, shares: m.shares, grace: opt.Grace, log: opt.Logger,
-		sweeper: NewSweeper(deps.Keeper, deps.Projects, opt.Logger),
+		sender: sender, handler: h, manager: m, pool: m.pool, shares: m.shares, meter: counts,
+		sweeper: NewSweeper(deps.Keeper, deps.Projects, opt.Logger), grace: opt.Grace, log: opt.Logger,
 	}, nil
 }
 
@@ -131,6 +135,7 @@ func (d *Dispatcher) begin(ctx context.Context) {
 	d.sweeper.beat(last)
 	d.beat.Go(func() { d.sweeper.Beat(last) })
 	d.beat.Go(func() { d.shares.run(last) })
+	d.beat.Go(func() { d.meter.run(last) })
 	d.intake.Go(func() { d.sweeper.Run(intake) })
 	d.intake.Go(func() { d.manager.run(intake) })
 }

@@ -255,6 +255,7 @@ type Driver interface { //nolint:interfacebloat // one store, one contract; who 
 	// not block.
 	Subscribe(ctx context.Context, t Topic, fn func(msg string), reset func()) error
 	Quotas
+	Tallies
 	// Ready reports nil when the store answers.
 	Ready(ctx context.Context) error
 	// Close may be called twice. After it every method fails.

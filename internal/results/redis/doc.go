@@ -17,6 +17,7 @@
 //	<ns>:{s}:lx:<endpoint> zset: lane and Created → id of the live ones
 //	<ns>:{s}:ep:<project>  set: endpoints that have had an lx, for Forget
 //	<ns>:beat:<owner>, <ns>:lead:<name>
+//	<ns>:{f:<name>}:<minute>  hash: counters of that minute; :l levels by owner
 //	<ns>:q:<quota>         hash: owner → what it wants, holds, and until when
 //	<ns>:h:<topic>         pub/sub channel
 //

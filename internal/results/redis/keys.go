@@ -40,6 +40,13 @@ func (k *keys) list(shard int, l results.List, project string, ep task.EndpointI
 	return k.shards[shard] + "ix:" + project
 }
 
+// The figures of one name share a slot, apart from all others.
+func (k *keys) figures(name string) string { return k.ns + ":{f:" + name + "}:" }
+func (k *keys) levels(name string) string  { return k.figures(name) + "l" }
+func (k *keys) counters(name string, minute int64) string {
+	return k.figures(name) + strconv.FormatInt(minute, 10)
+}
+
 func (k *keys) quota(name string) string { return k.ns + ":q:" + name }
 
 func (k *keys) channel(t results.Topic) string { return k.channels() + string(t) }

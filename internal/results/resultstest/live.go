@@ -141,6 +141,9 @@ func (k *kit) calls(ctx context.Context) map[string]error {
 	note("Lead", err)
 	_, err = k.d.Grant(ctx, "a", []task.QuotaAsk{{Name: "q", Limit: 1, Want: 1}}, hour)
 	note("Grant", err)
+	note("Tally", k.d.Tally(ctx, "a", 1, []results.Tally{counted("n", 1)}, hour))
+	_, err = k.d.Tallied(ctx, []string{"n"}, 1, 1)
+	note("Tallied", err)
 	note("Hint", k.d.Hint(ctx, "t", "m"))
 	note("Ready", k.d.Ready(ctx))
 	return errs

@@ -22,7 +22,9 @@ type Driver struct {
 	hub    hub
 	leases leases
 	quotas quotas
-	reads  together
+
+	tallies tallies
+	reads   together
 }
 
 var _ results.Driver = (*Driver)(nil)
