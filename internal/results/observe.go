@@ -199,3 +199,21 @@ func (d *observed) ListDocuments(
 	defer c.end(&err)
 	return d.Driver.ListDocuments(ctx, kind, group, before, limit)
 }
+
+func (d *observed) Grant(ctx context.Context, owner string, asks []task.QuotaAsk, ttl time.Duration) (_ []int, err error) {
+	ctx, c := d.begin(ctx, "grant")
+	defer c.end(&err)
+	return d.Driver.Grant(ctx, owner, asks, ttl)
+}
+
+func (d *observed) Tally(ctx context.Context, owner string, minute int64, ts []Tally, ttl time.Duration) (err error) {
+	ctx, c := d.begin(ctx, "tally")
+	defer c.end(&err)
+	return d.Driver.Tally(ctx, owner, minute, ts, ttl)
+}
+
+func (d *observed) Tallied(ctx context.Context, names []string, first, last int64) (_ []Tallied, err error) {
+	ctx, c := d.begin(ctx, "tallied")
+	defer c.end(&err)
+	return d.Driver.Tallied(ctx, names, first, last)
+}
