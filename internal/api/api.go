@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/taskgate/taskgate/internal/auth"
+	"github.com/taskgate/taskgate/internal/bulk"
 	"github.com/taskgate/taskgate/internal/lifecycle"
 	"github.com/taskgate/taskgate/internal/task"
 )
@@ -44,6 +45,21 @@ type Waiter interface {
 	// Wait returns the task as soon as it is final, or at until as it is
 	// then; nil for an unknown id.
 	Wait(ctx context.Context, id task.ID, until time.Time) (*task.Snapshot, error)
+}
+
+// Jobs changes many tasks by a filter. Unknown ids, and those of another
+// project, are task.CodeNotFound.
+type Jobs interface {
+	// Start says task.CodeConflict when the project has too many under way.
+	Start(ctx context.Context, r bulk.Request) (bulk.Job, error)
+	// Preview changes nothing.
+	Preview(ctx context.Context, r bulk.Request) (bulk.Preview, error)
+	// Wait returns the job as soon as it has ended, or at until as it is then.
+	Wait(ctx context.Context, project, id string, until time.Time) (bulk.Job, error)
+	// List returns the newest first, those older than the one named before.
+	List(ctx context.Context, project, before string, limit int) (jobs []bulk.Job, more bool, err error)
+	// Stop cancels a job; task.CodeConflict when it ended otherwise.
+	Stop(ctx context.Context, project, id string) (bulk.Job, error)
 }
 
 // Endpoints is the registry.
@@ -143,6 +159,7 @@ type Deps struct {
 	Engine    Engine
 	Results   Results
 	Waiter    Waiter
+	Jobs      Jobs
 	Endpoints Endpoints
 	Projects  Projects
 	Keys      Keys

@@ -125,7 +125,7 @@ func TestContractIsClosedAndDescribed(t *testing.T) {
 			}
 		}
 	})
-	for _, name := range []string{"TaskSubmission", "Reschedule", "EndpointConfig", "EndpointPatch", "Retry", "RetryPatch", "ResultPolicy", "ResultPolicyPatch", "SecretRotation", "KeyConfig", "ProjectConfig"} {
+	for _, name := range []string{"TaskSubmission", "Reschedule", "BulkRequest", "BulkFilter", "EndpointConfig", "EndpointPatch", "Retry", "RetryPatch", "ResultPolicy", "ResultPolicyPatch", "SecretRotation", "KeyConfig", "ProjectConfig"} {
 		schema := doc.Components.Schemas[name].Value
 		if has := schema.AdditionalProperties.Has; has == nil || *has {
 			t.Errorf("%s takes unknown fields", name)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/taskgate/taskgate/internal/api"
 	"github.com/taskgate/taskgate/internal/auth"
+	"github.com/taskgate/taskgate/internal/bulk"
 	"github.com/taskgate/taskgate/internal/lifecycle"
 	"github.com/taskgate/taskgate/internal/task"
 )
@@ -39,6 +40,7 @@ type world struct {
 	ends      chan struct{} // closed when a task ended
 	fail      map[string]error
 	lastQuery task.Query
+	jobs      []bulk.Job // oldest first
 	page      task.Page
 	figures   map[task.EndpointID]task.Figures
 	logged    strings.Builder
@@ -81,7 +83,8 @@ func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *a
 		t.Fatal(err)
 	}
 	deps := api.Deps{
-		Engine: w, Results: w, Waiter: w, Endpoints: registry{w}, Projects: registry{w}, Keys: registry{w}, Queues: queues{w}, Secrets: secrets{}, Auth: key,
+		Engine: w, Results: w, Waiter: w, Jobs: jobs{w}, Endpoints: registry{w},
+		Projects: registry{w}, Keys: registry{w}, Queues: queues{w}, Secrets: secrets{}, Auth: key,
 		CheckURL: checkURL,
 		Ready: []api.Check{
 			{Name: "store", Ready: func(context.Context) error { return w.failing("store") }},
@@ -324,6 +327,73 @@ func (w *world) finish(result *task.Result) {
 		t.State, t.result, t.EndedAt = task.Succeeded, result, time.Now().UTC()
 	}
 	close(w.ends)
+}
+
+// jobs does nothing but remember.
+type jobs struct{ w *world }
+
+func (j jobs) Start(_ context.Context, r bulk.Request) (bulk.Job, error) {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	job := bulk.Job{
+		ID: strings.ToLower(ulid.Make().String()), Request: r, State: bulk.Running, StartedAt: time.Now().UTC(),
+	}
+	err := j.w.enter("start job")
+	if err == nil {
+		j.w.jobs = append(j.w.jobs, job)
+	}
+	return job, err
+}
+
+func (j jobs) Preview(context.Context, bulk.Request) (bulk.Preview, error) {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	return bulk.Preview{Matched: 7, Sample: []task.ID{"01kad2t5m6f0q9v3zj8y4w7xhc7"}}, j.w.enter("preview")
+}
+
+func (j jobs) find(project, id string) (*bulk.Job, error) {
+	for i := range j.w.jobs {
+		if j.w.jobs[i].ID == id && j.w.jobs[i].Project == project {
+			return &j.w.jobs[i], nil
+		}
+	}
+	return nil, task.Errorf(task.CodeNotFound, "no such job")
+}
+
+func (j jobs) Wait(_ context.Context, project, id string, _ time.Time) (bulk.Job, error) {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	job, err := j.find(project, id)
+	if err != nil {
+		return bulk.Job{}, err
+	}
+	return *job, j.w.enter("wait for job")
+}
+
+func (j jobs) List(_ context.Context, project, before string, limit int) (out []bulk.Job, more bool, err error) {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	for _, job := range slices.Backward(j.w.jobs) {
+		if job.Project == project && (before == "" || job.ID < before) {
+			out = append(out, job)
+		}
+	}
+	more = len(out) > limit
+	return out[:min(len(out), limit)], more, j.w.enter("list jobs")
+}
+
+func (j jobs) Stop(_ context.Context, project, id string) (bulk.Job, error) {
+	j.w.mu.Lock()
+	defer j.w.mu.Unlock()
+	job, err := j.find(project, id)
+	if err != nil {
+		return bulk.Job{}, err
+	}
+	if job.State == bulk.Done {
+		return bulk.Job{}, task.Errorf(task.CodeConflict, "the job has ended already")
+	}
+	job.State, job.EndedAt = bulk.Cancelled, time.Now().UTC()
+	return *job, nil
 }
 
 type registry struct{ w *world }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskgate/taskgate/internal/api"
 	"github.com/taskgate/taskgate/internal/auth"
+	"github.com/taskgate/taskgate/internal/bulk"
 	"github.com/taskgate/taskgate/internal/config"
 	"github.com/taskgate/taskgate/internal/dispatch"
 	"github.com/taskgate/taskgate/internal/results"
@@ -25,9 +26,11 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	if err != nil {
 		return err
 	}
+	jobs := bulk.New(b.store, b.engine, bulk.Options{Owner: a.owner, Stopping: a.stopping.Done(), Logger: a.log})
+	a.background("bulk jobs", jobs.Run)
 	guard := a.guard()
 	deps := api.Deps{
-		Projects: b.registry, Keys: b.registry,
+		Jobs: jobs, Projects: b.registry, Keys: b.registry,
 		Engine: a.engine(b), Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
 		Queues: b.queue, Secrets: b.secrets, Auth: who,
 		CheckURL: func(url string) (string, bool) {

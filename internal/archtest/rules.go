@@ -37,9 +37,10 @@ var rooms = []room{
 	{"internal/registry/sqlite", []string{"internal/task", "internal/registry", "internal/sqlitedb"}, "a driver knows its contract and its database"},
 
 	{"internal/lifecycle", []string{"internal/task"}, "the steps name what they need of queue and store as interfaces: they are tested with a crash between any two"},
+	{"internal/bulk", []string{"internal/task", "internal/lifecycle"}, "a job changes tasks by the steps of lifecycle only, on every queue and store, and whoever asks for it"},
 	{"internal/dispatch", []string{"internal/task", "internal/lifecycle", "internal/signing"}, "delivery must work with every queue and store, and without an API"},
 	{".", nil, "the module's root holds the contract, for the API and its clients"},
-	{"internal/api", []string{".", "internal/task", "internal/lifecycle", "internal/auth"}, "the API must work with every queue and store, and without delivery"},
+	{"internal/api", []string{".", "internal/task", "internal/lifecycle", "internal/bulk", "internal/auth"}, "the API must work with every queue and store, and without delivery"},
 
 	{"internal/app", []string{"internal"}, "the composition root is the one place that knows everything below"},
 	{"internal/contracttest", []string{"."}, "it judges by the contract alone: what the server's code says of itself proves nothing"},

@@ -103,6 +103,48 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for JobAction.
+const (
+	JobActionCancel JobAction = "cancel"
+	JobActionRetry  JobAction = "retry"
+)
+
+// Valid indicates whether the value is a known member of the JobAction enum.
+func (e JobAction) Valid() bool {
+	switch e {
+	case JobActionCancel:
+		return true
+	case JobActionRetry:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for JobState.
+const (
+	JobStateCancelled JobState = "cancelled"
+	JobStateDone      JobState = "done"
+	JobStateFailed    JobState = "failed"
+	JobStateRunning   JobState = "running"
+)
+
+// Valid indicates whether the value is a known member of the JobState enum.
+func (e JobState) Valid() bool {
+	switch e {
+	case JobStateCancelled:
+		return true
+	case JobStateDone:
+		return true
+	case JobStateFailed:
+		return true
+	case JobStateRunning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProblemCode.
 const (
 	ProblemCodeConflict             ProblemCode = "conflict"
@@ -414,13 +456,13 @@ func (e GetReadinessParamsVerbose) Valid() bool {
 
 // Defines values for DeleteEndpointParamsForce.
 const (
-	Cancel DeleteEndpointParamsForce = "cancel"
+	DeleteEndpointParamsForceCancel DeleteEndpointParamsForce = "cancel"
 )
 
 // Valid indicates whether the value is a known member of the DeleteEndpointParamsForce enum.
 func (e DeleteEndpointParamsForce) Valid() bool {
 	switch e {
-	case Cancel:
+	case DeleteEndpointParamsForceCancel:
 		return true
 	default:
 		return false
@@ -480,6 +522,60 @@ type Attempt struct {
 // AttemptList defines model for AttemptList.
 type AttemptList struct {
 	Data []Attempt `json:"data"`
+}
+
+// BulkFilter Which tasks; what is absent means any.
+type BulkFilter struct {
+	// CreatedAfter Only tasks accepted at this time or later.
+	CreatedAfter *string `json:"created_after,omitempty"`
+
+	// CreatedBefore Only tasks accepted before this time, and before the job began; must not be before `created_after`.
+	CreatedBefore *string `json:"created_before,omitempty"`
+
+	// Endpoint Only tasks of this endpoint.
+	//
+	// Example: emails
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// Labels Up to 16 labels. Keys: 1 to 63 letters, digits, `_`, `.`, `-`, beginning with a letter or digit. Values: up to 255
+	// characters without control characters.
+	//
+	//
+	// Example: {"customer":"c_42"}
+	Labels *Labels `json:"labels,omitempty"`
+
+	// States Only tasks in these states, both when the job finds them and when it changes them.
+	//
+	// Example: ["failed"]
+	States []TaskState `json:"states,omitempty"`
+}
+
+// BulkPreview What a bulk request matches now.
+type BulkPreview struct {
+	// Complete Whether every task was looked at. A preview looks at a bounded number, the newest.
+	Complete bool `json:"complete"`
+
+	// Matched How many tasks match; at least so many when not `complete`.
+	Matched int `json:"matched"`
+
+	// Sample Ids of the newest of them.
+	Sample []string `json:"sample"`
+}
+
+// BulkRequest Which tasks to change, and how fast.
+type BulkRequest struct {
+	// All Must be `true` when the filter is absent or leaves nothing out, so that a slip does not change every task; only
+	// then.
+	All *bool `json:"all,omitempty"`
+
+	// DryRun Only count what matches.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Filter Which tasks; what is absent means any.
+	Filter *BulkFilter `json:"filter,omitempty"`
+
+	// Rate Tasks to change per second at most; default 1000.
+	Rate *float64 `json:"rate,omitempty"`
 }
 
 // CallbackSecret defines model for CallbackSecret.
@@ -848,6 +944,81 @@ type HealthCheck struct {
 
 // HealthStatus A dependency is `ok` or `unavailable`; `degraded` is for the whole.
 type HealthStatus string
+
+// Job A change of many tasks, with its progress.
+type Job struct {
+	Action JobAction `json:"action"`
+
+	// Changed Tasks cancelled or retried so far.
+	Changed int `json:"changed"`
+
+	// Detail Why it failed.
+	Detail *string `json:"detail,omitempty"`
+
+	// EndedAt When it ended.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+
+	// Failed Tasks that were not changed by a fault of the server.
+	Failed int `json:"failed"`
+
+	// Filter As asked for, with the states that are meant.
+	Filter JobFilter `json:"filter"`
+
+	// Id Example: 01kad2t5m6f0q9v3zj8y4w7xhc
+	Id    string   `json:"id"`
+	Links JobLinks `json:"links"`
+
+	// Matched Tasks found so far.
+	Matched int `json:"matched"`
+
+	// Rate Tasks per second at most.
+	Rate float64 `json:"rate"`
+
+	// Reached How far it got. It goes from the newest task to the oldest; this is when the last one found was accepted.
+	Reached *time.Time `json:"reached,omitempty"`
+
+	// Reasons How many were skipped or failed, by the problem code that the single operation answers with.
+	Reasons map[string]int `json:"reasons,omitempty"`
+
+	// Skipped Tasks that could not be changed as they were by then, e.g. because they had ended.
+	Skipped int `json:"skipped"`
+
+	// StartedAt When it was asked for. Tasks accepted later are not touched.
+	StartedAt time.Time `json:"started_at"`
+
+	// State `running`: it is worked, or waits for a server that does. Final: `done`, `cancelled` (by its user), `failed` (it
+	// could not go on, by a fault of the server).
+	State JobState `json:"state"`
+}
+
+// JobAction defines model for Job.Action.
+type JobAction string
+
+// JobFilter As asked for, with the states that are meant.
+type JobFilter struct {
+	CreatedAfter  *time.Time        `json:"created_after,omitempty"`
+	CreatedBefore *time.Time        `json:"created_before,omitempty"`
+	Endpoint      *string           `json:"endpoint,omitempty"`
+	Labels        map[string]string `json:"labels,omitempty"`
+	States        []TaskState       `json:"states"`
+}
+
+// JobLinks defines model for JobLinks.
+type JobLinks struct {
+	Self string `json:"self"`
+}
+
+// JobList defines model for JobList.
+type JobList struct {
+	Data []Job `json:"data"`
+
+	// NextCursor For the next page; absent on the last one.
+	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
+// JobState `running`: it is worked, or waits for a server that does. Final: `done`, `cancelled` (by its user), `failed` (it
+// could not go on, by a fault of the server).
+type JobState string
 
 // Key defines model for Key.
 type Key struct {
@@ -1339,6 +1510,9 @@ type EndpointName = string
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
+// JobId defines model for JobId.
+type JobId = string
+
 // KeyId defines model for KeyId.
 type KeyId = string
 
@@ -1363,6 +1537,9 @@ type Wait = string
 // BadRequest RFC 9457 problem details.
 type BadRequest = Problem
 
+// BulkPreviewed What a bulk request matches now.
+type BulkPreviewed = BulkPreview
+
 // Conflict RFC 9457 problem details.
 type Conflict = Problem
 
@@ -1377,6 +1554,9 @@ type InternalError = Problem
 
 // Invalid RFC 9457 problem details.
 type Invalid = Problem
+
+// JobStarted A change of many tasks, with its progress.
+type JobStarted = Job
 
 // NotAcceptable RFC 9457 problem details.
 type NotAcceptable = Problem
@@ -1497,6 +1677,24 @@ type SubmitRawTaskParams struct {
 	Traceparent *TraceParent `json:"traceparent,omitempty"`
 }
 
+// ListJobsParams defines parameters for ListJobs.
+type ListJobsParams struct {
+	// Limit Length of the page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before, unchanged.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// GetJobParams defines parameters for GetJob.
+type GetJobParams struct {
+	// Wait How long to wait for the task's end, a duration; a longer wait than the server allows is shortened.
+	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
+
+	// Prefer `wait=N` waits up to N seconds (RFC 7240). Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
 // ListKeysParams defines parameters for ListKeys.
 type ListKeysParams struct {
 	// Limit Length of the page.
@@ -1595,6 +1793,12 @@ type PutProjectJSONRequestBody = ProjectConfig
 // SubmitTaskJSONRequestBody defines body for SubmitTask for application/json ContentType.
 type SubmitTaskJSONRequestBody = TaskSubmission
 
+// CancelTasksJSONRequestBody defines body for CancelTasks for application/json ContentType.
+type CancelTasksJSONRequestBody = BulkRequest
+
+// RetryTasksJSONRequestBody defines body for RetryTasks for application/json ContentType.
+type RetryTasksJSONRequestBody = BulkRequest
+
 // RescheduleTaskJSONRequestBody defines body for RescheduleTask for application/json ContentType.
 type RescheduleTaskJSONRequestBody = Reschedule
 
@@ -1645,6 +1849,15 @@ type ServerInterface interface {
 	// SubmitRawTask Submit a task with a body of any media type
 	// (POST /v1/endpoints/{name}/tasks)
 	SubmitRawTask(ctx echo.Context, name EndpointName, params SubmitRawTaskParams) error
+	// ListJobs List jobs, newest first
+	// (GET /v1/jobs)
+	ListJobs(ctx echo.Context, params ListJobsParams) error
+	// GetJob Get a job, or wait for its end
+	// (GET /v1/jobs/{id})
+	GetJob(ctx echo.Context, id JobId, params GetJobParams) error
+	// CancelJob Cancel a job
+	// (POST /v1/jobs/{id}/cancel)
+	CancelJob(ctx echo.Context, id JobId) error
 	// ListKeys List keys, the oldest first
 	// (GET /v1/keys)
 	ListKeys(ctx echo.Context, params ListKeysParams) error
@@ -1675,6 +1888,12 @@ type ServerInterface interface {
 	// SubmitTask Submit a task
 	// (POST /v1/tasks)
 	SubmitTask(ctx echo.Context, params SubmitTaskParams) error
+	// CancelTasks Cancel many tasks
+	// (POST /v1/tasks/cancel)
+	CancelTasks(ctx echo.Context) error
+	// RetryTasks Retry many tasks
+	// (POST /v1/tasks/retry)
+	RetryTasks(ctx echo.Context) error
 	// GetTask Get a task, or wait for its end
 	// (GET /v1/tasks/{id})
 	GetTask(ctx echo.Context, id TaskId, params GetTaskParams) error
@@ -2072,6 +2291,89 @@ func (w *ServerInterfaceWrapper) SubmitRawTask(ctx echo.Context) error {
 	return err
 }
 
+// ListJobs converts echo context to params.
+func (w *ServerInterfaceWrapper) ListJobs(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListJobsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListJobs(ctx, params)
+	return err
+}
+
+// GetJob converts echo context to params.
+func (w *ServerInterfaceWrapper) GetJob(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id JobId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetJobParams
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", ctx.QueryParams(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter wait: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetJob(ctx, id, params)
+	return err
+}
+
+// CancelJob converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelJob(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id JobId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelJob(ctx, id)
+	return err
+}
+
 // ListKeys converts echo context to params.
 func (w *ServerInterfaceWrapper) ListKeys(ctx echo.Context) error {
 	var err error
@@ -2336,6 +2638,24 @@ func (w *ServerInterfaceWrapper) SubmitTask(ctx echo.Context) error {
 	return err
 }
 
+// CancelTasks converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelTasks(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelTasks(ctx)
+	return err
+}
+
+// RetryTasks converts echo context to params.
+func (w *ServerInterfaceWrapper) RetryTasks(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetryTasks(ctx)
+	return err
+}
+
 // GetTask converts echo context to params.
 func (w *ServerInterfaceWrapper) GetTask(ctx echo.Context) error {
 	var err error
@@ -2539,6 +2859,11 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/tasks/:id/cancel", wrapper.CancelTask, options.OperationMiddlewares["cancelTask"]...)
 	router.POST(options.BaseURL+"/v1/tasks/:id/retry", wrapper.RetryTask, options.OperationMiddlewares["retryTask"]...)
 	router.POST(options.BaseURL+"/v1/tasks/:id/reschedule", wrapper.RescheduleTask, options.OperationMiddlewares["rescheduleTask"]...)
+	router.POST(options.BaseURL+"/v1/tasks/cancel", wrapper.CancelTasks, options.OperationMiddlewares["cancelTasks"]...)
+	router.POST(options.BaseURL+"/v1/tasks/retry", wrapper.RetryTasks, options.OperationMiddlewares["retryTasks"]...)
+	router.GET(options.BaseURL+"/v1/jobs", wrapper.ListJobs, options.OperationMiddlewares["listJobs"]...)
+	router.GET(options.BaseURL+"/v1/jobs/:id", wrapper.GetJob, options.OperationMiddlewares["getJob"]...)
+	router.POST(options.BaseURL+"/v1/jobs/:id/cancel", wrapper.CancelJob, options.OperationMiddlewares["cancelJob"]...)
 	router.GET(options.BaseURL+"/v1/endpoints", wrapper.ListEndpoints, options.OperationMiddlewares["listEndpoints"]...)
 	router.DELETE(options.BaseURL+"/v1/endpoints/:name", wrapper.DeleteEndpoint, options.OperationMiddlewares["deleteEndpoint"]...)
 	router.GET(options.BaseURL+"/v1/endpoints/:name", wrapper.GetEndpoint, options.OperationMiddlewares["getEndpoint"]...)
