@@ -44,6 +44,7 @@ func (s *Server) bulk(c echo.Context, action bulk.Action) error {
 		return err
 	}
 	if in.DryRun != nil && *in.DryRun {
+		own.target = "dry run"
 		p, err := s.Jobs.Preview(ctx, r)
 		if err != nil {
 			return err
@@ -54,6 +55,7 @@ func (s *Server) bulk(c echo.Context, action bulk.Action) error {
 	if err != nil {
 		return err
 	}
+	own.target = job.ID
 	c.Response().Header().Set(echo.HeaderLocation, jobPath(job.ID))
 	return s.json(c, http.StatusAccepted, viewJob(&job))
 }

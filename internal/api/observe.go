@@ -100,7 +100,7 @@ func (s *Server) logAudit(ctx context.Context, a *Access, target string) {
 }
 
 // auditedTasks are the operations of tasks:write that change many tasks.
-var auditedTasks = map[string]bool{}
+var auditedTasks = map[string]bool{"cancelTasks": true, "retryTasks": true, "cancelJob": true}
 
 // audited reports whether an operation changes what operators decide:
 // endpoints, keys, projects, many tasks at once.

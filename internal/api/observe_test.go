@@ -97,6 +97,8 @@ func TestAuditLog(t *testing.T) {
 	c.send(t, "GET", "/v1/endpoints/orders", "")
 	c.send(t, "POST", "/v1/tasks", `{"endpoint": "emails", "payload": 1}`)
 	c.send(t, "DELETE", "/v1/endpoints/orders", "")
+	c.send(t, "POST", "/v1/tasks/cancel", `{"all": true, "dry_run": true}`)
+	c.send(t, "POST", "/v1/tasks/cancel", `{"all": true}`)
 	var got []string
 	for _, l := range lines(t, w.logged.String()) {
 		if l["audit"] != true || l["key"] != "admin" || l["project"] != project || l["peer"] != "192.0.2.1" || l["request"] == "" {
@@ -107,6 +109,7 @@ func TestAuditLog(t *testing.T) {
 	want := []string{
 		"putEndpoint orders done", "pauseEndpoint nobody not_found",
 		"putEndpoint " + strings.Repeat("x", 200) + " malformed", "deleteEndpoint orders done",
+		"cancelTasks dry run done", "cancelTasks " + w.jobs[0].ID + " done",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("audited %q, want %q", got, want)
