@@ -100,12 +100,13 @@ services-up: ## Start RabbitMQ and Redis for tests and print their URLs
 services-down: ## Stop what services-up started
 	@scripts/services down
 
-# The race detector needs a C compiler, the test that pastes the printed lines curl. Node and npm are
-# installed by the scripts that use them.
+# The race detector needs a C compiler, the test that pastes the printed lines curl, and the one
+# of docs/receiving.md Python. Node and npm are installed by the scripts that use them.
 .PHONY: need-tools
 need-tools:
 	@command -v gcc >/dev/null || scripts/apt-install gcc libc6-dev
 	@command -v curl >/dev/null || scripts/apt-install curl
+	@command -v python3 >/dev/null || scripts/apt-install python3
 
 $(GOLANGCI): lint.mod lint.sum
 	@echo "building golangci-lint $(GOLANGCI_VERSION), once"

@@ -1,25 +1,23 @@
 package e2e_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
+
+	"github.com/taskgate/taskgate/internal/nodetest"
 )
 
 // A program in TypeScript, on a client generated from the contract, is
 // type-checked and does a user's whole round against the target.
 func TestTypeScriptClient(t *testing.T) {
 	t.Parallel()
-	needNodeTools(t)
+	nodetest.Need(t)
 	program, err := tsProgram()
 	if err != nil {
 		t.Fatal(err)
@@ -56,57 +54,19 @@ func (tg *target) checked(t *testing.T) string {
 	return srv.URL
 }
 
-// nodeTools is the folder that scripts/node-tools prints.
-func nodeTools() string {
-	if dir := os.Getenv("TASKGATE_NODE_TOOLS"); dir != "" {
-		return dir
-	}
-	lock, _ := os.ReadFile("../scripts/node/package-lock.json")
-	sum := sha256.Sum256(lock)
-	dir, _ := filepath.Abs("../.cache/node/" + hex.EncodeToString(sum[:8]))
-	return dir
-}
-
-func needNodeTools(t *testing.T) {
-	t.Helper()
-	if _, err := os.Stat(nodeTools() + "/installed"); err == nil {
-		return
-	}
-	if os.Getenv("TASKGATE_REQUIRE_SERVICES") != "" {
-		t.Fatal("no Node tools: scripts/node-tools installs them")
-	}
-	t.Skip("no Node tools: run scripts/node-tools")
-}
-
 // tsProgram compiles the program once for all targets.
-var tsProgram = sync.OnceValues(func() (string, error) { return buildTS(nodeTools()) })
-
-// buildTS generates the types and compiles the program, beside the modules
-// that it imports. A type error fails it.
-func buildTS(tools string) (string, error) {
-	dir, err := os.MkdirTemp(tools, "e2e-")
+var tsProgram = sync.OnceValues(func() (string, error) {
+	text, err := os.ReadFile("ts/main.ts")
 	if err != nil {
 		return "", err
 	}
-	atEnd(func() { _ = os.RemoveAll(dir) })
-	for _, name := range []string{"main.ts", "tsconfig.json"} {
-		text, err := os.ReadFile(filepath.Join("ts", name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
-		}
-		if err != nil {
-			return "", err
-		}
+	p, err := nodetest.NewProject(map[string]string{"main.ts": string(text)})
+	if err != nil {
+		return "", err
 	}
-	bin := filepath.Join(tools, "node_modules", ".bin")
-	contract, _ := filepath.Abs("../openapi.yaml")
-	for _, args := range [][]string{
-		{bin + "/openapi-typescript", contract, "-o", dir + "/schema.ts"},
-		{bin + "/tsc", "-p", dir},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
-		}
+	atEnd(func() { _ = os.RemoveAll(p.Dir) })
+	if err := p.Generate("schema.ts"); err != nil {
+		return "", err
 	}
-	return filepath.Join(dir, "out", "main.js"), nil
-}
+	return filepath.Join(p.Dir, "out", "main.js"), p.Compile()
+})

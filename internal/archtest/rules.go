@@ -44,12 +44,14 @@ var rooms = []room{
 
 	{"internal/app", []string{"internal"}, "the composition root is the one place that knows everything below"},
 	{"internal/contracttest", []string{"."}, "it judges by the contract alone: what the server's code says of itself proves nothing"},
+	{"internal/nodetest", nil, "it runs tools that are not ours"},
 	{"internal/archtest", nil, "rules about all packages belong to none"},
 
 	{"client", nil, "a client of the public API must work without the server's code"},
 	{"internal/cli", []string{"client"}, "the command line is a client like any other: what it cannot do through the API, a user's program cannot either"},
 	{"cmd", []string{"internal/app", "internal/cli", "internal/config", "client"}, "main is flags, signals and one call: the wiring is in app, where e2e makes the same call"},
 	{"e2e", []string{"internal/app", "internal/config", "client"}, "black box: what a case cannot see through the API, a user cannot either"},
+	{"docs", []string{"internal/signing"}, "what the pages show is run, against what we really sign"},
 	{"scripts", nil, "tools of the build must build when the product does not"},
 }
 
