@@ -129,7 +129,7 @@ func (h *Handler) attempt(
 		return
 	}
 	report(last, log, o, d)
-	if d.DisableEndpoint {
+	if d.DisableEndpoint && !j.Endpoint.Builtin { // of its many receivers one is gone
 		h.disable(last, log, j.Endpoint)
 	}
 	h.finish(last, log, "acknowledge", j.Ack)

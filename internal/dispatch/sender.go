@@ -86,6 +86,15 @@ type Request struct {
 	Reading func(n int)
 }
 
+// url is the target: the endpoint's, but a task of a built-in endpoint brings
+// its own.
+func (r *Request) url() string {
+	if r.Endpoint.Builtin {
+		return r.Message.URL
+	}
+	return r.Endpoint.URL
+}
+
 // BodyState says how much of an answer's body is known.
 type BodyState int
 
@@ -183,7 +192,7 @@ func (s *Sender) request(ctx context.Context, r *Request, now time.Time) (*retry
 	if len(r.Message.Payload) > 0 {
 		body = r.Message.Payload
 	}
-	req, err := retryablehttp.NewRequestWithContext(ctx, method, r.Endpoint.URL, body)
+	req, err := retryablehttp.NewRequestWithContext(ctx, method, r.url(), body)
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
