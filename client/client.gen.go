@@ -89,6 +89,30 @@ func (e EndpointConfigMethod) Valid() bool {
 	}
 }
 
+// Defines values for FinalState.
+const (
+	FinalStateCancelled FinalState = "cancelled"
+	FinalStateExpired   FinalState = "expired"
+	FinalStateFailed    FinalState = "failed"
+	FinalStateSucceeded FinalState = "succeeded"
+)
+
+// Valid indicates whether the value is a known member of the FinalState enum.
+func (e FinalState) Valid() bool {
+	switch e {
+	case FinalStateCancelled:
+		return true
+	case FinalStateExpired:
+		return true
+	case FinalStateFailed:
+		return true
+	case FinalStateSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	HealthStatusDegraded    HealthStatus = "degraded"
@@ -395,6 +419,30 @@ func (e SignatureScheme) Valid() bool {
 	}
 }
 
+// Defines values for TaskEventType.
+const (
+	TaskEventTypeTaskCancelled TaskEventType = "task.cancelled"
+	TaskEventTypeTaskExpired   TaskEventType = "task.expired"
+	TaskEventTypeTaskFailed    TaskEventType = "task.failed"
+	TaskEventTypeTaskSucceeded TaskEventType = "task.succeeded"
+)
+
+// Valid indicates whether the value is a known member of the TaskEventType enum.
+func (e TaskEventType) Valid() bool {
+	switch e {
+	case TaskEventTypeTaskCancelled:
+		return true
+	case TaskEventTypeTaskExpired:
+		return true
+	case TaskEventTypeTaskFailed:
+		return true
+	case TaskEventTypeTaskSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TaskState.
 const (
 	TaskStateAwaiting  TaskState = "awaiting"
@@ -470,6 +518,21 @@ const (
 func (e DeleteEndpointParamsForce) Valid() bool {
 	switch e {
 	case DeleteEndpointParamsForceCancel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TaskEndedParamsTaskgateSuspect.
+const (
+	TaskEndedParamsTaskgateSuspectTrue TaskEndedParamsTaskgateSuspect = "true"
+)
+
+// Valid indicates whether the value is a known member of the TaskEndedParamsTaskgateSuspect enum.
+func (e TaskEndedParamsTaskgateSuspect) Valid() bool {
+	switch e {
+	case TaskEndedParamsTaskgateSuspectTrue:
 		return true
 	default:
 		return false
@@ -585,6 +648,35 @@ type BulkRequest struct {
 	Rate *float64 `json:"rate,omitempty"`
 }
 
+// Callback Where to tell of the task's end: a `url`, or an `endpoint`, one of the two. See the callback `taskEnded` of this
+// operation for what is sent.
+type Callback struct {
+	// Endpoint Name of a registered endpoint. Its secret, headers, timeout, retry policy and limits hold.
+	//
+	// Example: task-hooks
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// Headers Headers for the handler, up to 50 and 16 KiB. Those that HTTP or Taskgate sets are refused: `Host`, `Content-*`
+	// (but `Content-Encoding`, `Content-Language`, `Content-Disposition`, `Content-Location`), `Connection` and the
+	// other hop-by-hop ones, `User-Agent`, `Idempotency-Key`, `traceparent`, `tracestate`, `webhook-*`, `Taskgate-*`.
+	//
+	//
+	// Example: {"X-Tenant":"acme"}
+	Headers *Headers `json:"headers,omitempty"`
+
+	// On States to tell of; all four by default.
+	//
+	// Example: ["failed","expired"]
+	On []FinalState `json:"on,omitempty"`
+
+	// Url Absolute `http` or `https` URL; the rules of an endpoint's URL hold. Signed with the project's callback secret,
+	// 15 s for one attempt, the default retry policy.
+	//
+	//
+	// Example: https://app.example.com/hooks/tasks
+	Url *string `json:"url,omitempty"`
+}
+
 // CallbackSecret defines model for CallbackSecret.
 type CallbackSecret struct {
 	// PreviousSecretUntil Until then the secret before it signs, too.
@@ -597,6 +689,78 @@ type CallbackSecret struct {
 	//
 	// Example: whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD
 	Secret *string `json:"secret,omitempty"`
+}
+
+// CallbackTask defines model for CallbackTask.
+type CallbackTask struct {
+	// Attempts Attempts begun.
+	Attempts  int       `json:"attempts"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// EndedAt When it was taken or given up.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+
+	// Endpoint The endpoint that delivers it, when it has no URL.
+	//
+	// Example: task-hooks
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// Generation The generation whose end it tells.
+	Generation int `json:"generation"`
+
+	// Id The callback's own task; its receiver sees it as `webhook-id`.
+	//
+	// Example: 01kad2t5m63gq8m1d0x7e5rvb4c
+	Id string `json:"id"`
+
+	// LastStatus HTTP status of the latest answer; absent when there was none.
+	LastStatus *int      `json:"last_status,omitempty"`
+	Links      TaskLinks `json:"links"`
+
+	// NextAttemptAt When the next attempt is due; while retrying.
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
+
+	// Reason Why a task is in its state, or why an attempt ended as it did.
+	//
+	// - `handler_4xx`: 408, 425, or a 4xx that the policy retries
+	// - `handler_5xx`: 5xx but 501
+	// - `throttled`: 429, or 503 with Retry-After
+	// - `permanent_status`: a status that is never retried
+	// - `endpoint_gone`: 410; the endpoint is disabled
+	// - `redirect`: 3xx; redirects are not followed
+	// - `retry_never`: the handler said `Taskgate-Retry: never`
+	// - `result_too_large`: the answer's body is over the endpoint's limit
+	// - `timeout`: no whole answer within the attempt's limit
+	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
+	// - `protocol_error`: the answer was not HTTP, or broke off
+	// - `blocked_address`: the address must not be called
+	// - `attempts_exhausted`, `max_age`: the retry policy's end
+	// - `lost_worker`: the process that ran an attempt died
+	// - `cancelled`: by its user
+	// - `expired`: `expires_at` passed before an attempt began
+	// - `endpoint_deleted`: its endpoint was deleted
+	// - `shutdown`: an attempt was given up because its process stopped
+	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
+	// - `completion_timeout`: an awaited completion never came
+	// - `internal`: a fault of the server
+	Reason *Reason `json:"reason,omitempty"`
+
+	// State Where a task stands. `scheduled`: its time is ahead. `queued`: due, no attempt has begun. `running`: an attempt
+	// runs. `retrying`: it waits for its next attempt. `awaiting`: the handler answered "later". Final, and never
+	// changed but by a retry: `succeeded`, `failed` (kept as a dead letter), `cancelled`, `expired`.
+	State TaskState `json:"state"`
+
+	// Url Its target, when it has one of its own.
+	//
+	// Example: https://app.example.com/hooks/tasks
+	Url *string `json:"url,omitempty"`
+}
+
+// CallbackTaskList defines model for CallbackTaskList.
+type CallbackTaskList struct {
+	Data []CallbackTask `json:"data"`
 }
 
 // Endpoint defines model for Endpoint.
@@ -917,6 +1081,9 @@ type Fault struct {
 	// Example: /retry/max_attempts
 	Pointer string `json:"pointer"`
 }
+
+// FinalState A state in which a task has ended.
+type FinalState string
 
 // HeaderField defines model for HeaderField.
 type HeaderField struct {
@@ -1331,6 +1498,14 @@ type Task struct {
 	// Attempts Attempts begun, over all generations.
 	Attempts int `json:"attempts"`
 
+	// Callback Where its end is told, as submitted, without the headers.
+	Callback *TaskCallback `json:"callback,omitempty"`
+
+	// CallbackOf Id of the task whose end this one tells.
+	//
+	// Example: 01kad2t5m6f0q9v3zj8y4w7xhc7
+	CallbackOf *string `json:"callback_of,omitempty"`
+
 	// ContentType The payload's media type.
 	ContentType *string `json:"content_type,omitempty"`
 
@@ -1397,6 +1572,9 @@ type Task struct {
 	// Result The handler's answer in the attempt that succeeded. Not in lists.
 	Result *TaskResult `json:"result,omitempty"`
 
+	// ResultOmitted Only in a callback. It would be over 1 MiB, so the result's body (or all of it) is at `links.result` only.
+	ResultOmitted *bool `json:"result_omitted,omitempty"`
+
 	// RunAt Earliest start as submitted, when one was given; after a reschedule, `next_attempt_at` tells.
 	RunAt *time.Time `json:"run_at,omitempty"`
 
@@ -1409,11 +1587,38 @@ type Task struct {
 	State TaskState `json:"state"`
 }
 
+// TaskCallback Where its end is told, as submitted, without the headers.
+type TaskCallback struct {
+	// Endpoint Example: task-hooks
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// On States that are told.
+	On []FinalState `json:"on"`
+
+	// Url Example: https://app.example.com/hooks/tasks
+	Url *string `json:"url,omitempty"`
+}
+
+// TaskEvent The body of a callback.
+type TaskEvent struct {
+	Data Task `json:"data"`
+
+	// Timestamp When the task ended.
+	Timestamp time.Time     `json:"timestamp"`
+	Type      TaskEventType `json:"type"`
+}
+
+// TaskEventType defines model for TaskEvent.Type.
+type TaskEventType string
+
 // TaskLinks defines model for TaskLinks.
 type TaskLinks struct {
 	Attempts string `json:"attempts"`
-	Result   string `json:"result"`
-	Self     string `json:"self"`
+
+	// Callbacks Only of a task with a `callback`.
+	Callbacks *string `json:"callbacks,omitempty"`
+	Result    string  `json:"result"`
+	Self      string  `json:"self"`
 }
 
 // TaskList defines model for TaskList.
@@ -1426,8 +1631,8 @@ type TaskList struct {
 
 // TaskResult The handler's answer in the attempt that succeeded. Not in lists.
 type TaskResult struct {
-	// Body The body, when it is JSON of at most 64 KiB: the same text but for white space between tokens. Any body is at
-	// `links.result`, byte for byte.
+	// Body The body, when it is JSON of at most 64 KiB (in a callback: as far as 1 MiB goes): the same text but for white
+	// space between tokens. Any body is at `links.result`, byte for byte.
 	Body json.RawMessage `json:"body,omitempty"`
 
 	// ContentType Media type of the body.
@@ -1453,6 +1658,10 @@ type TaskState string
 
 // TaskSubmission defines model for TaskSubmission.
 type TaskSubmission struct {
+	// Callback Where to tell of the task's end: a `url`, or an `endpoint`, one of the two. See the callback `taskEnded` of this
+	// operation for what is sent.
+	Callback *Callback `json:"callback,omitempty"`
+
 	// Delay Start not before this duration has passed; at most 365 days. Not together with `run_at`.
 	//
 	// Example: 10m
@@ -1672,6 +1881,15 @@ type SubmitRawTaskParams struct {
 	// own id, e.g. `X-GitHub-Delivery`. An `Idempotency-Key` wins over it.
 	IdempotencyHeader *string `form:"idempotency_header,omitempty" json:"idempotency_header,omitempty"`
 
+	// CallbackUrl Where to tell of the task's end, see `callback` of a submission. Not together with `callback_endpoint`.
+	CallbackUrl *string `form:"callback_url,omitempty" json:"callback_url,omitempty"`
+
+	// CallbackEndpoint Name of a registered endpoint that tells of the task's end. Not together with `callback_url`.
+	CallbackEndpoint *string `form:"callback_endpoint,omitempty" json:"callback_endpoint,omitempty"`
+
+	// CallbackOn States to tell of, separated by commas; all four by default.
+	CallbackOn *string `form:"callback_on,omitempty" json:"callback_on,omitempty"`
+
 	// Prefer `wait=N` waits up to N seconds (RFC 7240). Other preferences are ignored.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
@@ -1779,6 +1997,24 @@ type GetTaskResultParams struct {
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
+// TaskEndedParams defines parameters for TaskEnded.
+type TaskEndedParams struct {
+	// WebhookId Names this callback; drop what you have seen.
+	WebhookId string `json:"webhook-id"`
+
+	// WebhookTimestamp When this attempt was signed, in Unix seconds.
+	WebhookTimestamp string `json:"webhook-timestamp"`
+
+	// WebhookSignature One or more signatures, separated by spaces; one that is right is enough.
+	WebhookSignature string `json:"webhook-signature"`
+
+	// TaskgateSuspect An earlier attempt may have reached you without its answer being known.
+	TaskgateSuspect *TaskEndedParamsTaskgateSuspect `json:"Taskgate-Suspect,omitempty"`
+}
+
+// TaskEndedParamsTaskgateSuspect defines parameters for TaskEnded.
+type TaskEndedParamsTaskgateSuspect string
+
 // RotateCallbackSecretJSONRequestBody defines body for RotateCallbackSecret for application/json ContentType.
 type RotateCallbackSecretJSONRequestBody = SecretRotation
 
@@ -1808,6 +2044,9 @@ type RetryTasksJSONRequestBody = BulkRequest
 
 // RescheduleTaskJSONRequestBody defines body for RescheduleTask for application/json ContentType.
 type RescheduleTaskJSONRequestBody = Reschedule
+
+// TaskEndedJSONRequestBody defines body for TaskEnded for application/json ContentType.
+type TaskEndedJSONRequestBody = TaskEvent
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -2067,9 +2306,10 @@ type ClientInterface interface {
 	//
 	// Every option of the query but `label` and `forward` can instead be a header: `Taskgate-Delay`, `Taskgate-Run-At`,
 	// `Taskgate-Expires-At`, `Taskgate-Expires-In`, `Taskgate-Timeout`, `Taskgate-Result-Ttl`, `Taskgate-Max-Attempts`,
-	// `Taskgate-Min-Backoff`, `Taskgate-Max-Backoff`, `Taskgate-Max-Age`, `Taskgate-Idempotency-Header`. Labels can be
-	// headers `Taskgate-Label-<key>: value` (the key in lower case), and `Taskgate-Header-<Name>: value` passes a
-	// header `<Name>` to the handler.
+	// `Taskgate-Min-Backoff`, `Taskgate-Max-Backoff`, `Taskgate-Max-Age`, `Taskgate-Idempotency-Header`,
+	// `Taskgate-Callback-Url`, `Taskgate-Callback-Endpoint`, `Taskgate-Callback-On`. Labels can be headers
+	// `Taskgate-Label-<key>: value` (the key in lower case), `Taskgate-Header-<Name>: value` passes a header `<Name>` to
+	// the handler, and `Taskgate-Callback-Header-<Name>: value` to the callback.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2207,6 +2447,8 @@ type ClientInterface interface {
 	//
 	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
 	//
+	// With a `callback` the submitter is told of the task's end by a signed request, see below.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/tasks (the `SubmitTask` operationId).
@@ -2218,6 +2460,8 @@ type ClientInterface interface {
 	// never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 	//
 	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+	//
+	// With a `callback` the submitter is told of the task's end by a signed request, see below.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2292,6 +2536,15 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/tasks/{id}/attempts (the `ListTaskAttempts` operationId).
 	ListTaskAttempts(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListTaskCallbacks List a task's callbacks
+	//
+	// What told, or will tell, of the task's ends, oldest first: one for each of its latest 100 generations that ended in
+	// a state that its `callback` names. Each is a task of its own that no list shows: its id can be read, cancelled and
+	// retried as any other's.
+	//
+	// Corresponds with GET /v1/tasks/{id}/callbacks (the `ListTaskCallbacks` operationId).
+	ListTaskCallbacks(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CancelTask Cancel a task
 	//
@@ -2709,9 +2962,10 @@ func (c *Client) RotateSecret(ctx context.Context, name EndpointName, body Rotat
 //
 // Every option of the query but `label` and `forward` can instead be a header: `Taskgate-Delay`, `Taskgate-Run-At`,
 // `Taskgate-Expires-At`, `Taskgate-Expires-In`, `Taskgate-Timeout`, `Taskgate-Result-Ttl`, `Taskgate-Max-Attempts`,
-// `Taskgate-Min-Backoff`, `Taskgate-Max-Backoff`, `Taskgate-Max-Age`, `Taskgate-Idempotency-Header`. Labels can be
-// headers `Taskgate-Label-<key>: value` (the key in lower case), and `Taskgate-Header-<Name>: value` passes a
-// header `<Name>` to the handler.
+// `Taskgate-Min-Backoff`, `Taskgate-Max-Backoff`, `Taskgate-Max-Age`, `Taskgate-Idempotency-Header`,
+// `Taskgate-Callback-Url`, `Taskgate-Callback-Endpoint`, `Taskgate-Callback-On`. Labels can be headers
+// `Taskgate-Label-<key>: value` (the key in lower case), `Taskgate-Header-<Name>: value` passes a header `<Name>` to
+// the handler, and `Taskgate-Callback-Header-<Name>: value` to the callback.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2999,6 +3253,8 @@ func (c *Client) ListTasks(ctx context.Context, params *ListTasksParams, reqEdit
 //
 // Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
 //
+// With a `callback` the submitter is told of the task's end by a signed request, see below.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/tasks (the `SubmitTask` operationId).
@@ -3020,6 +3276,8 @@ func (c *Client) SubmitTaskWithBody(ctx context.Context, params *SubmitTaskParam
 // never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 //
 // Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+//
+// With a `callback` the submitter is told of the task's end by a signed request, see below.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3155,6 +3413,25 @@ func (c *Client) GetTask(ctx context.Context, id TaskId, params *GetTaskParams, 
 // Corresponds with GET /v1/tasks/{id}/attempts (the `ListTaskAttempts` operationId).
 func (c *Client) ListTaskAttempts(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListTaskAttemptsRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListTaskCallbacks List a task's callbacks
+//
+// What told, or will tell, of the task's ends, oldest first: one for each of its latest 100 generations that ended in
+// a state that its `callback` names. Each is a task of its own that no list shows: its id can be read, cancelled and
+// retried as any other's.
+//
+// Corresponds with GET /v1/tasks/{id}/callbacks (the `ListTaskCallbacks` operationId).
+func (c *Client) ListTaskCallbacks(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTaskCallbacksRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -4032,6 +4309,42 @@ func NewSubmitRawTaskRequestWithBody(server string, name EndpointName, params *S
 		if params.IdempotencyHeader != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "idempotency_header", *params.IdempotencyHeader, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CallbackUrl != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "callback_url", *params.CallbackUrl, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CallbackEndpoint != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "callback_endpoint", *params.CallbackEndpoint, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CallbackOn != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "callback_on", *params.CallbackOn, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -5045,6 +5358,40 @@ func NewListTaskAttemptsRequest(server string, id TaskId) (*http.Request, error)
 	return req, nil
 }
 
+// NewListTaskCallbacksRequest constructs an http.Request for the ListTaskCallbacks method
+func NewListTaskCallbacksRequest(server string, id TaskId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/tasks/%s/callbacks", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewCancelTaskRequest constructs an http.Request for the CancelTask method
 func NewCancelTaskRequest(server string, id TaskId) (*http.Request, error) {
 	var err error
@@ -5484,9 +5831,10 @@ type ClientWithResponsesInterface interface {
 	//
 	// Every option of the query but `label` and `forward` can instead be a header: `Taskgate-Delay`, `Taskgate-Run-At`,
 	// `Taskgate-Expires-At`, `Taskgate-Expires-In`, `Taskgate-Timeout`, `Taskgate-Result-Ttl`, `Taskgate-Max-Attempts`,
-	// `Taskgate-Min-Backoff`, `Taskgate-Max-Backoff`, `Taskgate-Max-Age`, `Taskgate-Idempotency-Header`. Labels can be
-	// headers `Taskgate-Label-<key>: value` (the key in lower case), and `Taskgate-Header-<Name>: value` passes a
-	// header `<Name>` to the handler.
+	// `Taskgate-Min-Backoff`, `Taskgate-Max-Backoff`, `Taskgate-Max-Age`, `Taskgate-Idempotency-Header`,
+	// `Taskgate-Callback-Url`, `Taskgate-Callback-Endpoint`, `Taskgate-Callback-On`. Labels can be headers
+	// `Taskgate-Label-<key>: value` (the key in lower case), `Taskgate-Header-<Name>: value` passes a header `<Name>` to
+	// the handler, and `Taskgate-Callback-Header-<Name>: value` to the callback.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5644,6 +5992,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
 	//
+	// With a `callback` the submitter is told of the task's end by a signed request, see below.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/tasks (the `SubmitTask` operationId).
@@ -5655,6 +6005,8 @@ type ClientWithResponsesInterface interface {
 	// never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 	//
 	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+	//
+	// With a `callback` the submitter is told of the task's end by a signed request, see below.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5733,6 +6085,17 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/tasks/{id}/attempts (the `ListTaskAttempts` operationId).
 	ListTaskAttemptsWithResponse(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*ListTaskAttemptsResponse, error)
+
+	// ListTaskCallbacksWithResponse List a task's callbacks
+	//
+	// What told, or will tell, of the task's ends, oldest first: one for each of its latest 100 generations that ended in
+	// a state that its `callback` names. Each is a task of its own that no list shows: its id can be read, cancelled and
+	// retried as any other's.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/tasks/{id}/callbacks (the `ListTaskCallbacks` operationId).
+	ListTaskCallbacksWithResponse(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*ListTaskCallbacksResponse, error)
 
 	// CancelTaskWithResponse Cancel a task
 	//
@@ -10842,6 +11205,154 @@ func (r ListTaskAttemptsResponse) ContentType() string {
 	return ""
 }
 
+// ListTaskCallbacksResponse200Headers the declared response headers of an HTTP 200 response for ListTaskCallbacks
+type ListTaskCallbacksResponse200Headers struct {
+	XRequestId string
+}
+
+// ListTaskCallbacksResponse400Headers the declared response headers of an HTTP 400 response for ListTaskCallbacks
+type ListTaskCallbacksResponse400Headers struct {
+	XRequestId string
+}
+
+// ListTaskCallbacksResponse401Headers the declared response headers of an HTTP 401 response for ListTaskCallbacks
+type ListTaskCallbacksResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// ListTaskCallbacksResponse403Headers the declared response headers of an HTTP 403 response for ListTaskCallbacks
+type ListTaskCallbacksResponse403Headers struct {
+	XRequestId string
+}
+
+// ListTaskCallbacksResponse404Headers the declared response headers of an HTTP 404 response for ListTaskCallbacks
+type ListTaskCallbacksResponse404Headers struct {
+	XRequestId string
+}
+
+// ListTaskCallbacksResponse406Headers the declared response headers of an HTTP 406 response for ListTaskCallbacks
+type ListTaskCallbacksResponse406Headers struct {
+	XRequestId string
+}
+
+// ListTaskCallbacksResponse500Headers the declared response headers of an HTTP 500 response for ListTaskCallbacks
+type ListTaskCallbacksResponse500Headers struct {
+	XRequestId string
+}
+
+// ListTaskCallbacksResponse503Headers the declared response headers of an HTTP 503 response for ListTaskCallbacks
+type ListTaskCallbacksResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+type ListTaskCallbacksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CallbackTaskList
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON406 the response for an HTTP 406 `application/problem+json` response
+	ApplicationproblemJSON406 *NotAcceptable
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *InternalError
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListTaskCallbacksResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *ListTaskCallbacksResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ListTaskCallbacksResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ListTaskCallbacksResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *ListTaskCallbacksResponse404Headers
+	// Headers406 the parsed response headers for an HTTP 406 response
+	Headers406 *ListTaskCallbacksResponse406Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *ListTaskCallbacksResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ListTaskCallbacksResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTaskCallbacksResponse) GetJSON200() *CallbackTaskList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListTaskCallbacksResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListTaskCallbacksResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListTaskCallbacksResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListTaskCallbacksResponse) GetApplicationproblemJSON404() *NotFound {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON406 returns the response for an HTTP 406 `application/problem+json` response
+func (r ListTaskCallbacksResponse) GetApplicationproblemJSON406() *NotAcceptable {
+	return r.ApplicationproblemJSON406
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListTaskCallbacksResponse) GetApplicationproblemJSON500() *InternalError {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListTaskCallbacksResponse) GetApplicationproblemJSON503() *Unavailable {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTaskCallbacksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTaskCallbacksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTaskCallbacksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTaskCallbacksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // CancelTaskResponse200Headers the declared response headers of an HTTP 200 response for CancelTask
 type CancelTaskResponse200Headers struct {
 	XRequestId string
@@ -11861,9 +12372,10 @@ func (c *ClientWithResponses) RotateSecretWithResponse(ctx context.Context, name
 //
 // Every option of the query but `label` and `forward` can instead be a header: `Taskgate-Delay`, `Taskgate-Run-At`,
 // `Taskgate-Expires-At`, `Taskgate-Expires-In`, `Taskgate-Timeout`, `Taskgate-Result-Ttl`, `Taskgate-Max-Attempts`,
-// `Taskgate-Min-Backoff`, `Taskgate-Max-Backoff`, `Taskgate-Max-Age`, `Taskgate-Idempotency-Header`. Labels can be
-// headers `Taskgate-Label-<key>: value` (the key in lower case), and `Taskgate-Header-<Name>: value` passes a
-// header `<Name>` to the handler.
+// `Taskgate-Min-Backoff`, `Taskgate-Max-Backoff`, `Taskgate-Max-Age`, `Taskgate-Idempotency-Header`,
+// `Taskgate-Callback-Url`, `Taskgate-Callback-Endpoint`, `Taskgate-Callback-On`. Labels can be headers
+// `Taskgate-Label-<key>: value` (the key in lower case), `Taskgate-Header-<Name>: value` passes a header `<Name>` to
+// the handler, and `Taskgate-Callback-Header-<Name>: value` to the callback.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -12111,6 +12623,8 @@ func (c *ClientWithResponses) ListTasksWithResponse(ctx context.Context, params 
 //
 // Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
 //
+// With a `callback` the submitter is told of the task's end by a signed request, see below.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/tasks (the `SubmitTask` operationId).
@@ -12128,6 +12642,8 @@ func (c *ClientWithResponses) SubmitTaskWithBodyWithResponse(ctx context.Context
 // never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 //
 // Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+//
+// With a `callback` the submitter is told of the task's end by a signed request, see below.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -12247,6 +12763,23 @@ func (c *ClientWithResponses) ListTaskAttemptsWithResponse(ctx context.Context, 
 		return nil, err
 	}
 	return ParseListTaskAttemptsResponse(rsp)
+}
+
+// ListTaskCallbacksWithResponse List a task's callbacks
+//
+// What told, or will tell, of the task's ends, oldest first: one for each of its latest 100 generations that ended in
+// a state that its `callback` names. Each is a task of its own that no list shows: its id can be read, cancelled and
+// retried as any other's.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/tasks/{id}/callbacks (the `ListTaskCallbacks` operationId).
+func (c *ClientWithResponses) ListTaskCallbacksWithResponse(ctx context.Context, id TaskId, reqEditors ...RequestEditorFn) (*ListTaskCallbacksResponse, error) {
+	rsp, err := c.ListTaskCallbacks(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTaskCallbacksResponse(rsp)
 }
 
 // CancelTaskWithResponse Cancel a task
@@ -18433,6 +18966,178 @@ func ParseListTaskAttemptsResponse(rsp *http.Response) (*ListTaskAttemptsRespons
 	return response, nil
 }
 
+// ParseListTaskCallbacksResponse parses an HTTP response from a ListTaskCallbacksWithResponse call
+func ParseListTaskCallbacksResponse(rsp *http.Response) (*ListTaskCallbacksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTaskCallbacksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CallbackTaskList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest NotAcceptable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListTaskCallbacksResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers ListTaskCallbacksResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers ListTaskCallbacksResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ListTaskCallbacksResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers ListTaskCallbacksResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 406:
+		var headers ListTaskCallbacksResponse406Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers406 = &headers
+	case rsp.StatusCode == 500:
+		var headers ListTaskCallbacksResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers ListTaskCallbacksResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseCancelTaskResponse parses an HTTP response from a CancelTaskWithResponse call
 func ParseCancelTaskResponse(rsp *http.Response) (*CancelTaskResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -19318,4 +20023,173 @@ func ParseRetryTaskResponse(rsp *http.Response) (*RetryTaskResponse, error) {
 	}
 
 	return response, nil
+}
+
+// CallbackInitiator sends OpenAPI callback requests to target URLs.
+// Modeled on the generated Client, but with no stored Server -- the full
+// target URL is provided per-call by the caller (typically discovered
+// from a callback expression on the parent operation's request body,
+// e.g. `{$request.body#/callbackUrl}`).
+type CallbackInitiator struct {
+	// Doer for performing requests, typically a *http.Client with any
+	// customized settings, such as certificate chains.
+	Client HttpRequestDoer
+
+	// A list of callbacks for modifying requests which are generated before sending over
+	// the network.
+	RequestEditors []RequestEditorFn
+}
+
+// CallbackInitiatorOption allows setting custom parameters during construction.
+type CallbackInitiatorOption func(*CallbackInitiator) error
+
+// NewCallbackInitiator creates a new CallbackInitiator with reasonable defaults.
+func NewCallbackInitiator(opts ...CallbackInitiatorOption) (*CallbackInitiator, error) {
+	initiator := CallbackInitiator{}
+	for _, o := range opts {
+		if err := o(&initiator); err != nil {
+			return nil, err
+		}
+	}
+	if initiator.Client == nil {
+		initiator.Client = &http.Client{}
+	}
+	return &initiator, nil
+}
+
+// WithCallbackHTTPClient allows overriding the default Doer, which is
+// automatically created using http.Client. This is useful for tests.
+func WithCallbackHTTPClient(doer HttpRequestDoer) CallbackInitiatorOption {
+	return func(p *CallbackInitiator) error {
+		p.Client = doer
+		return nil
+	}
+}
+
+// WithCallbackRequestEditorFn allows setting up a callback function, which
+// will be called right before sending the callback request. This can be
+// used to mutate the request, e.g. to add signature headers.
+func WithCallbackRequestEditorFn(fn RequestEditorFn) CallbackInitiatorOption {
+	return func(p *CallbackInitiator) error {
+		p.RequestEditors = append(p.RequestEditors, fn)
+		return nil
+	}
+}
+
+func (p *CallbackInitiator) applyCallbackEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
+	for _, r := range p.RequestEditors {
+		if err := r(ctx, req); err != nil {
+			return err
+		}
+	}
+	for _, r := range additionalEditors {
+		if err := r(ctx, req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CallbackInitiatorInterface is the interface specification for the callback initiator.
+type CallbackInitiatorInterface interface {
+	// TaskEndedWithBody fires the taskEnded callback with any body
+	TaskEndedWithBody(ctx context.Context, targetURL string, params *TaskEndedParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	TaskEnded(ctx context.Context, targetURL string, params *TaskEndedParams, body TaskEndedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+func (p *CallbackInitiator) TaskEndedWithBody(ctx context.Context, targetURL string, params *TaskEndedParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTaskEndedCallbackRequestWithBody(targetURL, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := p.applyCallbackEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return p.Client.Do(req)
+}
+
+func (p *CallbackInitiator) TaskEnded(ctx context.Context, targetURL string, params *TaskEndedParams, body TaskEndedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTaskEndedCallbackRequest(targetURL, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := p.applyCallbackEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return p.Client.Do(req)
+}
+
+// NewTaskEndedCallbackRequest builds a application/json POST request for the taskEnded callback
+func NewTaskEndedCallbackRequest(targetURL string, params *TaskEndedParams, body TaskEndedJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewTaskEndedCallbackRequestWithBody(targetURL, params, "application/json", bodyReader)
+}
+
+// NewTaskEndedCallbackRequestWithBody builds a POST request for the taskEnded callback with any body
+func NewTaskEndedCallbackRequestWithBody(targetURL string, params *TaskEndedParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+	_ = err
+
+	reqURL, err := url.Parse(targetURL)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, reqURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "webhook-id", params.WebhookId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("webhook-id", headerParam0)
+
+		var headerParam1 string
+
+		headerParam1, err = runtime.StyleParamWithOptions("simple", false, "webhook-timestamp", params.WebhookTimestamp, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("webhook-timestamp", headerParam1)
+
+		var headerParam2 string
+
+		headerParam2, err = runtime.StyleParamWithOptions("simple", false, "webhook-signature", params.WebhookSignature, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("webhook-signature", headerParam2)
+
+		if params.TaskgateSuspect != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Taskgate-Suspect", *params.TaskgateSuspect, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Taskgate-Suspect", headerParam3)
+		}
+
+	}
+	return req, nil
 }

@@ -33,6 +33,8 @@ type Engine interface {
 type Results interface {
 	// GetResult returns a task with its result; both may be nil.
 	GetResult(ctx context.Context, id task.ID) (*task.Snapshot, *task.Result, error)
+	// GetMany returns those of the tasks that are there, in order.
+	GetMany(ctx context.Context, ids []task.ID) ([]task.Snapshot, error)
 	Attempts(ctx context.Context, id task.ID) ([]task.Attempt, error)
 	List(ctx context.Context, q task.Query) (task.Page, error)
 	Depths(ctx context.Context, project string, ep task.EndpointID) (task.Depths, error)

@@ -11,7 +11,7 @@ import (
 // headers gathers what goes to the handler beside the payload: what was given
 // as Taskgate-Header-Name, what forward names, and the payload's encoding.
 func (o *rawOptions) headers() []task.Header {
-	out := o.given()
+	out := o.given(optionHeader)
 	have := make(map[string]bool, len(out))
 	for _, h := range out {
 		have[strings.ToLower(h.Name)] = true
@@ -31,10 +31,11 @@ func (o *rawOptions) headers() []task.Header {
 	return out
 }
 
-func (o *rawOptions) given() []task.Header {
+// given reads headers that are given with a prefix to their names.
+func (o *rawOptions) given(prefix string) []task.Header {
 	var out []task.Header
 	for name, values := range o.header {
-		inner, ok := strings.CutPrefix(name, optionHeader)
+		inner, ok := strings.CutPrefix(name, prefix)
 		if !ok {
 			continue
 		}

@@ -223,6 +223,28 @@ func refusals() []refusal {
 		{"project's secret", "PUT", "/v1/projects/acme", `{"secret":"x","name":"y"}`, nil, 422, "invalid", []string{"/name", "/secret"}},
 		headers(submit("unknown project", `{"endpoint":"emails"}`, 400, "invalid_parameter", "Taskgate-Project"), "Taskgate-Project: no/pe"),
 
+		// Callbacks.
+		invalid("callback without a target", `"callback":{"on":["failed"]}`, "/callback"),
+		invalid("callback with two targets", `"callback":{"url":"https://a.example/","endpoint":"emails"}`, "/callback/endpoint"),
+		invalid("callback to a bad URL", `"callback":{"url":"ftp://a"}`, "/callback/url"),
+		invalid("callback to an unknown endpoint", `"callback":{"endpoint":"nope"}`, "/callback/endpoint"),
+		invalid("callback to the built-in endpoint", `"callback":{"endpoint":"$callbacks"}`, "/callback/endpoint"),
+		invalid("callback on states that do not end", `"callback":{"url":"https://a.example/","on":["running","failed"]}`, "/callback/on/0"),
+		invalid("callback on nothing", `"callback":{"url":"https://a.example/","on":[]}`, "/callback/on"),
+		invalid("callback on a state twice", `"callback":{"url":"https://a.example/","on":["failed","failed"]}`, "/callback/on"),
+		invalid("callback's faults at once", `"delay":"x","callback":{"url":"","headers":{"Host":"a"},"retry":{}}`,
+			"/callback/headers/Host", "/callback/retry", "/callback/url", "/delay"),
+		invalid("callback is no URL", `"callback":"https://a.example/"`, "/callback"),
+		posted("raw task for the built-in endpoint", "/v1/endpoints/$callbacks/tasks", "x", 400, "invalid_parameter", "name"),
+		raw("raw callback to a bad URL", "callback_url=ftp://a", "callback_url"),
+		raw("raw callback to an unknown endpoint", "callback_endpoint=nope", "callback_endpoint"),
+		raw("raw callback with two targets", "callback_url=https://a.example/&callback_endpoint=emails", "callback_endpoint"),
+		raw("raw callback without a target", "callback_on=failed", "callback_url"),
+		raw("raw callback on states that do not end", "callback_url=https://a.example/&callback_on=failed,done", "callback_on"),
+		headers(raw("raw callback's header", "callback_url=https://a.example/", "Taskgate-Callback-Header-Host"), "Taskgate-Callback-Header-Host: evil"),
+		headers(raw("raw callback twice", "callback_url=https://a.example/", "Taskgate-Callback-Url"), "Taskgate-Callback-Url: https://b.example/"),
+		head("unknown task's callbacks", "/v1/tasks/01kad2t5m6f0q9v3zj8y4w7xhc7/callbacks", 404, "not_found"),
+
 		// Raw submissions: all is parameters.
 		{"raw to an unknown endpoint", "POST", "/v1/endpoints/nope/tasks", "x", nil, 404, "not_found", nil},
 		{"raw too large", "POST", "/v1/endpoints/emails/tasks", long, nil, 413, "payload_too_large", nil},

@@ -20,6 +20,8 @@ const (
 	optionLabel       = optionPrefix + "Label-"
 	optionHeader      = optionPrefix + "Header-"
 	headerContentCode = "Content-Encoding"
+
+	optionCallbackHeader = optionPrefix + "Callback-Header-"
 )
 
 // delivered are headers that Taskgate sends itself: they arrive when it is the
@@ -76,6 +78,7 @@ func (s *Server) fromRequest(own *call, r *http.Request, ep *task.Endpoint) (sub
 	keyHeader = o.get("idempotency_header")
 	sub.Labels = o.labels()
 	sub.Headers = o.headers()
+	sub.Callback = o.callback(r.Context(), s, own.who.Project)
 	o.noteUnknown()
 	return sub, keyHeader
 }

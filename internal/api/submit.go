@@ -56,6 +56,7 @@ func (s *Server) fromJSON(ctx context.Context, own *call, in *gen.TaskSubmission
 	if in.Headers != nil {
 		sub.Headers = checkHeaders(*in.Headers, "/headers", note)
 	}
+	sub.Callback = s.callbackOfJSON(ctx, own, in.Callback)
 	return sub
 }
 

@@ -20,7 +20,16 @@ func taskPath(id task.ID) string { return "/v1/tasks/" + string(id) }
 
 // viewTask shows a task; r is its result, nil to leave it out.
 func (s *Server) viewTask(t *task.Snapshot, r *task.Result) gen.Task {
-	state := t.StateAt(s.opt.Now())
+	out := viewTask(t, s.opt.Now())
+	if r != nil {
+		out.Result = viewResult(r, maxInline)
+	}
+	return out
+}
+
+// viewTask shows a task without its result.
+func viewTask(t *task.Snapshot, now time.Time) gen.Task {
+	state := t.StateAt(now)
 	self := taskPath(t.ID)
 	out := gen.Task{
 		Id: string(t.ID), Endpoint: t.Endpoint, State: gen.TaskState(state), Reason: viewReason(t.Reason),
@@ -28,13 +37,14 @@ func (s *Server) viewTask(t *task.Snapshot, r *task.Result) gen.Task {
 		PayloadSize: t.PayloadSize, ContentType: unlessZero(t.ContentType), Labels: t.Labels,
 		CreatedAt: t.CreatedAt, RunAt: viewTime(t.RunAt), ExpiresAt: viewTime(t.ExpiresAt),
 		StartedAt: viewTime(t.StartedAt), EndedAt: viewTime(t.EndedAt),
+		Callback: viewCallback(t.Callback), CallbackOf: unlessZero(string(t.CallbackOf)),
 		Links: gen.TaskLinks{Self: self, Result: self + "/result", Attempts: self + "/attempts"},
 	}
 	if state == task.Scheduled || state == task.Retrying {
 		out.NextAttemptAt = viewTime(t.ETA)
 	}
-	if r != nil {
-		out.Result = viewResult(r)
+	if t.Callback != nil {
+		out.Links.Callbacks = new(self + "/callbacks")
 	}
 	return out
 }
@@ -55,22 +65,23 @@ func (s *Server) viewWithResult(ctx context.Context, t *task.Snapshot) (gen.Task
 	return s.viewTask(t, result), nil
 }
 
-func viewResult(r *task.Result) *gen.TaskResult {
+// viewResult shows a result, with a body of at most inline bytes.
+func viewResult(r *task.Result, inline int) *gen.TaskResult {
 	out := &gen.TaskResult{
 		Status: r.Status, ContentType: unlessZero(r.ContentType), Size: len(r.Body), Discarded: unlessZero(r.Discarded),
 	}
 	for _, h := range r.Headers {
 		out.Headers = append(out.Headers, gen.HeaderField{Name: h.Name, Value: h.Value})
 	}
-	if inlinable(r) {
+	if inlinable(r, inline) {
 		out.Body = json.RawMessage(r.Body)
 	}
 	return out
 }
 
 // inlinable: short JSON that says it is JSON.
-func inlinable(r *task.Result) bool {
-	if len(r.Body) > maxInline || len(bytes.TrimSpace(r.Body)) == 0 {
+func inlinable(r *task.Result, inline int) bool {
+	if len(r.Body) > inline || len(bytes.TrimSpace(r.Body)) == 0 {
 		return false
 	}
 	media, _, err := mime.ParseMediaType(r.ContentType)

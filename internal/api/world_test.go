@@ -141,7 +141,7 @@ func (w *world) Accept(_ context.Context, s lifecycle.Submission) (lifecycle.Rec
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	spec := task.Spec{
 		ID: task.MakeID(ulid.Make().String(), 3), Project: s.Project, Endpoint: s.Endpoint, CreatedAt: now, RunAt: s.RunAt,
-		ExpiresAt: s.ExpiresAt, Labels: s.Labels, ContentType: s.ContentType, PayloadSize: len(s.Payload),
+		ExpiresAt: s.ExpiresAt, Labels: s.Labels, ContentType: s.ContentType, PayloadSize: len(s.Payload), Callback: s.Callback,
 	}
 	t := &stored{Snapshot: task.Snapshot{Spec: spec, Record: task.NewRecord(&spec)}, fingerprint: s.Fingerprint}
 	w.tasks[spec.ID] = t
@@ -247,6 +247,18 @@ func (w *world) List(_ context.Context, q task.Query) (task.Page, error) {
 		}
 	}
 	return w.page, w.enter("list")
+}
+
+func (w *world) GetMany(_ context.Context, ids []task.ID) ([]task.Snapshot, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []task.Snapshot
+	for _, id := range ids {
+		if t := w.tasks[id]; t != nil {
+			out = append(out, t.Snapshot)
+		}
+	}
+	return out, w.enter("get many")
 }
 
 func (w *world) Depths(_ context.Context, project string, ep task.EndpointID) (task.Depths, error) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/taskgate/taskgate/internal/api"
 	"github.com/taskgate/taskgate/internal/broker"
 	"github.com/taskgate/taskgate/internal/broker/rabbit"
 	brokersqlite "github.com/taskgate/taskgate/internal/broker/sqlite"
@@ -62,7 +63,7 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log})
 	b.engine = lifecycle.New(a.engineQueue(b.queue), b.store, lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
-		Observer: a.metrics,
+		Observer: a.metrics, CallbackBody: api.CallbackBody,
 	})
 	return b, nil
 }

@@ -82,6 +82,30 @@ func (e EndpointConfigMethod) Valid() bool {
 	}
 }
 
+// Defines values for FinalState.
+const (
+	FinalStateCancelled FinalState = "cancelled"
+	FinalStateExpired   FinalState = "expired"
+	FinalStateFailed    FinalState = "failed"
+	FinalStateSucceeded FinalState = "succeeded"
+)
+
+// Valid indicates whether the value is a known member of the FinalState enum.
+func (e FinalState) Valid() bool {
+	switch e {
+	case FinalStateCancelled:
+		return true
+	case FinalStateExpired:
+		return true
+	case FinalStateFailed:
+		return true
+	case FinalStateSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	HealthStatusDegraded    HealthStatus = "degraded"
@@ -388,6 +412,30 @@ func (e SignatureScheme) Valid() bool {
 	}
 }
 
+// Defines values for TaskEventType.
+const (
+	TaskCancelled TaskEventType = "task.cancelled"
+	TaskExpired   TaskEventType = "task.expired"
+	TaskFailed    TaskEventType = "task.failed"
+	TaskSucceeded TaskEventType = "task.succeeded"
+)
+
+// Valid indicates whether the value is a known member of the TaskEventType enum.
+func (e TaskEventType) Valid() bool {
+	switch e {
+	case TaskCancelled:
+		return true
+	case TaskExpired:
+		return true
+	case TaskFailed:
+		return true
+	case TaskSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TaskState.
 const (
 	TaskStateAwaiting  TaskState = "awaiting"
@@ -429,25 +477,25 @@ func (e TaskState) Valid() bool {
 
 // Defines values for GetReadinessParamsVerbose.
 const (
-	Empty GetReadinessParamsVerbose = ""
-	False GetReadinessParamsVerbose = "false"
-	N0    GetReadinessParamsVerbose = "0"
-	N1    GetReadinessParamsVerbose = "1"
-	True  GetReadinessParamsVerbose = "true"
+	GetReadinessParamsVerboseEmpty GetReadinessParamsVerbose = ""
+	GetReadinessParamsVerboseFalse GetReadinessParamsVerbose = "false"
+	GetReadinessParamsVerboseN0    GetReadinessParamsVerbose = "0"
+	GetReadinessParamsVerboseN1    GetReadinessParamsVerbose = "1"
+	GetReadinessParamsVerboseTrue  GetReadinessParamsVerbose = "true"
 )
 
 // Valid indicates whether the value is a known member of the GetReadinessParamsVerbose enum.
 func (e GetReadinessParamsVerbose) Valid() bool {
 	switch e {
-	case Empty:
+	case GetReadinessParamsVerboseEmpty:
 		return true
-	case False:
+	case GetReadinessParamsVerboseFalse:
 		return true
-	case N0:
+	case GetReadinessParamsVerboseN0:
 		return true
-	case N1:
+	case GetReadinessParamsVerboseN1:
 		return true
-	case True:
+	case GetReadinessParamsVerboseTrue:
 		return true
 	default:
 		return false
@@ -463,6 +511,21 @@ const (
 func (e DeleteEndpointParamsForce) Valid() bool {
 	switch e {
 	case DeleteEndpointParamsForceCancel:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TaskEndedParamsTaskgateSuspect.
+const (
+	TaskEndedParamsTaskgateSuspectTrue TaskEndedParamsTaskgateSuspect = "true"
+)
+
+// Valid indicates whether the value is a known member of the TaskEndedParamsTaskgateSuspect enum.
+func (e TaskEndedParamsTaskgateSuspect) Valid() bool {
+	switch e {
+	case TaskEndedParamsTaskgateSuspectTrue:
 		return true
 	default:
 		return false
@@ -578,6 +641,35 @@ type BulkRequest struct {
 	Rate *float64 `json:"rate,omitempty"`
 }
 
+// Callback Where to tell of the task's end: a `url`, or an `endpoint`, one of the two. See the callback `taskEnded` of this
+// operation for what is sent.
+type Callback struct {
+	// Endpoint Name of a registered endpoint. Its secret, headers, timeout, retry policy and limits hold.
+	//
+	// Example: task-hooks
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// Headers Headers for the handler, up to 50 and 16 KiB. Those that HTTP or Taskgate sets are refused: `Host`, `Content-*`
+	// (but `Content-Encoding`, `Content-Language`, `Content-Disposition`, `Content-Location`), `Connection` and the
+	// other hop-by-hop ones, `User-Agent`, `Idempotency-Key`, `traceparent`, `tracestate`, `webhook-*`, `Taskgate-*`.
+	//
+	//
+	// Example: {"X-Tenant":"acme"}
+	Headers *Headers `json:"headers,omitempty"`
+
+	// On States to tell of; all four by default.
+	//
+	// Example: ["failed","expired"]
+	On []FinalState `json:"on,omitempty"`
+
+	// Url Absolute `http` or `https` URL; the rules of an endpoint's URL hold. Signed with the project's callback secret,
+	// 15 s for one attempt, the default retry policy.
+	//
+	//
+	// Example: https://app.example.com/hooks/tasks
+	Url *string `json:"url,omitempty"`
+}
+
 // CallbackSecret defines model for CallbackSecret.
 type CallbackSecret struct {
 	// PreviousSecretUntil Until then the secret before it signs, too.
@@ -590,6 +682,78 @@ type CallbackSecret struct {
 	//
 	// Example: whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD
 	Secret *string `json:"secret,omitempty"`
+}
+
+// CallbackTask defines model for CallbackTask.
+type CallbackTask struct {
+	// Attempts Attempts begun.
+	Attempts  int       `json:"attempts"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// EndedAt When it was taken or given up.
+	EndedAt *time.Time `json:"ended_at,omitempty"`
+
+	// Endpoint The endpoint that delivers it, when it has no URL.
+	//
+	// Example: task-hooks
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// Generation The generation whose end it tells.
+	Generation int `json:"generation"`
+
+	// Id The callback's own task; its receiver sees it as `webhook-id`.
+	//
+	// Example: 01kad2t5m63gq8m1d0x7e5rvb4c
+	Id string `json:"id"`
+
+	// LastStatus HTTP status of the latest answer; absent when there was none.
+	LastStatus *int      `json:"last_status,omitempty"`
+	Links      TaskLinks `json:"links"`
+
+	// NextAttemptAt When the next attempt is due; while retrying.
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
+
+	// Reason Why a task is in its state, or why an attempt ended as it did.
+	//
+	// - `handler_4xx`: 408, 425, or a 4xx that the policy retries
+	// - `handler_5xx`: 5xx but 501
+	// - `throttled`: 429, or 503 with Retry-After
+	// - `permanent_status`: a status that is never retried
+	// - `endpoint_gone`: 410; the endpoint is disabled
+	// - `redirect`: 3xx; redirects are not followed
+	// - `retry_never`: the handler said `Taskgate-Retry: never`
+	// - `result_too_large`: the answer's body is over the endpoint's limit
+	// - `timeout`: no whole answer within the attempt's limit
+	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
+	// - `protocol_error`: the answer was not HTTP, or broke off
+	// - `blocked_address`: the address must not be called
+	// - `attempts_exhausted`, `max_age`: the retry policy's end
+	// - `lost_worker`: the process that ran an attempt died
+	// - `cancelled`: by its user
+	// - `expired`: `expires_at` passed before an attempt began
+	// - `endpoint_deleted`: its endpoint was deleted
+	// - `shutdown`: an attempt was given up because its process stopped
+	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
+	// - `completion_timeout`: an awaited completion never came
+	// - `internal`: a fault of the server
+	Reason *Reason `json:"reason,omitempty"`
+
+	// State Where a task stands. `scheduled`: its time is ahead. `queued`: due, no attempt has begun. `running`: an attempt
+	// runs. `retrying`: it waits for its next attempt. `awaiting`: the handler answered "later". Final, and never
+	// changed but by a retry: `succeeded`, `failed` (kept as a dead letter), `cancelled`, `expired`.
+	State TaskState `json:"state"`
+
+	// Url Its target, when it has one of its own.
+	//
+	// Example: https://app.example.com/hooks/tasks
+	Url *string `json:"url,omitempty"`
+}
+
+// CallbackTaskList defines model for CallbackTaskList.
+type CallbackTaskList struct {
+	Data []CallbackTask `json:"data"`
 }
 
 // Endpoint defines model for Endpoint.
@@ -910,6 +1074,9 @@ type Fault struct {
 	// Example: /retry/max_attempts
 	Pointer string `json:"pointer"`
 }
+
+// FinalState A state in which a task has ended.
+type FinalState string
 
 // HeaderField defines model for HeaderField.
 type HeaderField struct {
@@ -1324,6 +1491,14 @@ type Task struct {
 	// Attempts Attempts begun, over all generations.
 	Attempts int `json:"attempts"`
 
+	// Callback Where its end is told, as submitted, without the headers.
+	Callback *TaskCallback `json:"callback,omitempty"`
+
+	// CallbackOf Id of the task whose end this one tells.
+	//
+	// Example: 01kad2t5m6f0q9v3zj8y4w7xhc7
+	CallbackOf *string `json:"callback_of,omitempty"`
+
 	// ContentType The payload's media type.
 	ContentType *string `json:"content_type,omitempty"`
 
@@ -1390,6 +1565,9 @@ type Task struct {
 	// Result The handler's answer in the attempt that succeeded. Not in lists.
 	Result *TaskResult `json:"result,omitempty"`
 
+	// ResultOmitted Only in a callback. It would be over 1 MiB, so the result's body (or all of it) is at `links.result` only.
+	ResultOmitted *bool `json:"result_omitted,omitempty"`
+
 	// RunAt Earliest start as submitted, when one was given; after a reschedule, `next_attempt_at` tells.
 	RunAt *time.Time `json:"run_at,omitempty"`
 
@@ -1402,11 +1580,38 @@ type Task struct {
 	State TaskState `json:"state"`
 }
 
+// TaskCallback Where its end is told, as submitted, without the headers.
+type TaskCallback struct {
+	// Endpoint Example: task-hooks
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// On States that are told.
+	On []FinalState `json:"on"`
+
+	// Url Example: https://app.example.com/hooks/tasks
+	Url *string `json:"url,omitempty"`
+}
+
+// TaskEvent The body of a callback.
+type TaskEvent struct {
+	Data Task `json:"data"`
+
+	// Timestamp When the task ended.
+	Timestamp time.Time     `json:"timestamp"`
+	Type      TaskEventType `json:"type"`
+}
+
+// TaskEventType defines model for TaskEvent.Type.
+type TaskEventType string
+
 // TaskLinks defines model for TaskLinks.
 type TaskLinks struct {
 	Attempts string `json:"attempts"`
-	Result   string `json:"result"`
-	Self     string `json:"self"`
+
+	// Callbacks Only of a task with a `callback`.
+	Callbacks *string `json:"callbacks,omitempty"`
+	Result    string  `json:"result"`
+	Self      string  `json:"self"`
 }
 
 // TaskList defines model for TaskList.
@@ -1419,8 +1624,8 @@ type TaskList struct {
 
 // TaskResult The handler's answer in the attempt that succeeded. Not in lists.
 type TaskResult struct {
-	// Body The body, when it is JSON of at most 64 KiB: the same text but for white space between tokens. Any body is at
-	// `links.result`, byte for byte.
+	// Body The body, when it is JSON of at most 64 KiB (in a callback: as far as 1 MiB goes): the same text but for white
+	// space between tokens. Any body is at `links.result`, byte for byte.
 	Body json.RawMessage `json:"body,omitempty"`
 
 	// ContentType Media type of the body.
@@ -1446,6 +1651,10 @@ type TaskState string
 
 // TaskSubmission defines model for TaskSubmission.
 type TaskSubmission struct {
+	// Callback Where to tell of the task's end: a `url`, or an `endpoint`, one of the two. See the callback `taskEnded` of this
+	// operation for what is sent.
+	Callback *Callback `json:"callback,omitempty"`
+
 	// Delay Start not before this duration has passed; at most 365 days. Not together with `run_at`.
 	//
 	// Example: 10m
@@ -1665,6 +1874,15 @@ type SubmitRawTaskParams struct {
 	// own id, e.g. `X-GitHub-Delivery`. An `Idempotency-Key` wins over it.
 	IdempotencyHeader *string `form:"idempotency_header,omitempty" json:"idempotency_header,omitempty"`
 
+	// CallbackUrl Where to tell of the task's end, see `callback` of a submission. Not together with `callback_endpoint`.
+	CallbackUrl *string `form:"callback_url,omitempty" json:"callback_url,omitempty"`
+
+	// CallbackEndpoint Name of a registered endpoint that tells of the task's end. Not together with `callback_url`.
+	CallbackEndpoint *string `form:"callback_endpoint,omitempty" json:"callback_endpoint,omitempty"`
+
+	// CallbackOn States to tell of, separated by commas; all four by default.
+	CallbackOn *string `form:"callback_on,omitempty" json:"callback_on,omitempty"`
+
 	// Prefer `wait=N` waits up to N seconds (RFC 7240). Other preferences are ignored.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
@@ -1772,6 +1990,24 @@ type GetTaskResultParams struct {
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
+// TaskEndedParams defines parameters for TaskEnded.
+type TaskEndedParams struct {
+	// WebhookId Names this callback; drop what you have seen.
+	WebhookId string `json:"webhook-id"`
+
+	// WebhookTimestamp When this attempt was signed, in Unix seconds.
+	WebhookTimestamp string `json:"webhook-timestamp"`
+
+	// WebhookSignature One or more signatures, separated by spaces; one that is right is enough.
+	WebhookSignature string `json:"webhook-signature"`
+
+	// TaskgateSuspect An earlier attempt may have reached you without its answer being known.
+	TaskgateSuspect *TaskEndedParamsTaskgateSuspect `json:"Taskgate-Suspect,omitempty"`
+}
+
+// TaskEndedParamsTaskgateSuspect defines parameters for TaskEnded.
+type TaskEndedParamsTaskgateSuspect string
+
 // RotateCallbackSecretJSONRequestBody defines body for RotateCallbackSecret for application/json ContentType.
 type RotateCallbackSecretJSONRequestBody = SecretRotation
 
@@ -1801,6 +2037,9 @@ type RetryTasksJSONRequestBody = BulkRequest
 
 // RescheduleTaskJSONRequestBody defines body for RescheduleTask for application/json ContentType.
 type RescheduleTaskJSONRequestBody = Reschedule
+
+// TaskEndedJSONRequestBody defines body for TaskEnded for application/json ContentType.
+type TaskEndedJSONRequestBody = TaskEvent
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -1900,6 +2139,9 @@ type ServerInterface interface {
 	// ListTaskAttempts List a task's attempts
 	// (GET /v1/tasks/{id}/attempts)
 	ListTaskAttempts(ctx echo.Context, id TaskId) error
+	// ListTaskCallbacks List a task's callbacks
+	// (GET /v1/tasks/{id}/callbacks)
+	ListTaskCallbacks(ctx echo.Context, id TaskId) error
 	// CancelTask Cancel a task
 	// (POST /v1/tasks/{id}/cancel)
 	CancelTask(ctx echo.Context, id TaskId) error
@@ -2237,6 +2479,27 @@ func (w *ServerInterfaceWrapper) SubmitRawTask(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "idempotency_header", ctx.QueryParams(), &params.IdempotencyHeader, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter idempotency_header: %s", err))
+	}
+
+	// ------------- Optional query parameter "callback_url" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "callback_url", ctx.QueryParams(), &params.CallbackUrl, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter callback_url: %s", err))
+	}
+
+	// ------------- Optional query parameter "callback_endpoint" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "callback_endpoint", ctx.QueryParams(), &params.CallbackEndpoint, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter callback_endpoint: %s", err))
+	}
+
+	// ------------- Optional query parameter "callback_on" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "callback_on", ctx.QueryParams(), &params.CallbackOn, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter callback_on: %s", err))
 	}
 
 	headers := ctx.Request().Header
@@ -2714,6 +2977,22 @@ func (w *ServerInterfaceWrapper) ListTaskAttempts(ctx echo.Context) error {
 	return err
 }
 
+// ListTaskCallbacks converts echo context to params.
+func (w *ServerInterfaceWrapper) ListTaskCallbacks(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id TaskId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListTaskCallbacks(ctx, id)
+	return err
+}
+
 // CancelTask converts echo context to params.
 func (w *ServerInterfaceWrapper) CancelTask(ctx echo.Context) error {
 	var err error
@@ -2856,6 +3135,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/tasks/:id", wrapper.GetTask, options.OperationMiddlewares["getTask"]...)
 	router.GET(options.BaseURL+"/v1/tasks/:id/result", wrapper.GetTaskResult, options.OperationMiddlewares["getTaskResult"]...)
 	router.GET(options.BaseURL+"/v1/tasks/:id/attempts", wrapper.ListTaskAttempts, options.OperationMiddlewares["listTaskAttempts"]...)
+	router.GET(options.BaseURL+"/v1/tasks/:id/callbacks", wrapper.ListTaskCallbacks, options.OperationMiddlewares["listTaskCallbacks"]...)
 	router.POST(options.BaseURL+"/v1/tasks/:id/cancel", wrapper.CancelTask, options.OperationMiddlewares["cancelTask"]...)
 	router.POST(options.BaseURL+"/v1/tasks/:id/retry", wrapper.RetryTask, options.OperationMiddlewares["retryTask"]...)
 	router.POST(options.BaseURL+"/v1/tasks/:id/reschedule", wrapper.RescheduleTask, options.OperationMiddlewares["rescheduleTask"]...)
@@ -2888,4 +3168,106 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetContractJson, options.OperationMiddlewares["getContractJson"]...)
 	router.GET(options.BaseURL+"/docs", wrapper.GetDocs, options.OperationMiddlewares["getDocs"]...)
 
+}
+
+// CallbackReceiverInterface represents handlers for receiving inbound
+// callback requests. Each callback becomes a Handle*Callback
+// method that the implementation fills in. The caller mounts the per-
+// callback echo.HandlerFunc returned by {Op}CallbackHandler at
+// whatever URL path they advertise to senders.
+type CallbackReceiverInterface interface {
+	// Your task has ended
+	// HandleTaskEndedCallback handles the POST callback for taskEnded.
+	HandleTaskEndedCallback(ctx echo.Context, params TaskEndedParams) error
+}
+
+// TaskEndedCallbackHandler returns the echo.HandlerFunc for the taskEnded callback.
+// Mount this at the URL path advertised to callback senders. Errors
+// during parameter binding are returned via echo.NewHTTPError so echo's
+// error-handling chain reports them as 400. Middlewares are applied in
+// the order provided -- the last argument becomes the outermost wrapper.
+func TaskEndedCallbackHandler(si CallbackReceiverInterface, middlewares ...echo.MiddlewareFunc) echo.HandlerFunc {
+	h := echo.HandlerFunc(func(ctx echo.Context) error {
+		var err error
+		_ = err
+
+		// Parameter object where we will unmarshal all parameters from the context.
+		var params TaskEndedParams
+
+		// ------------- Required header parameter "webhook-id" -------------
+		if valueList, found := ctx.Request().Header[http.CanonicalHeaderKey("webhook-id")]; found {
+			var WebhookId string
+			n := len(valueList)
+			if n != 1 {
+				return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for webhook-id, got %d", n))
+			}
+
+			err = runtime.BindStyledParameterWithOptions("simple", "webhook-id", valueList[0], &WebhookId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""})
+			if err != nil {
+				return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook-id: %s", err))
+			}
+			params.WebhookId = WebhookId
+
+		} else {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Header parameter webhook-id is required, but not found"))
+		}
+
+		// ------------- Required header parameter "webhook-timestamp" -------------
+		if valueList, found := ctx.Request().Header[http.CanonicalHeaderKey("webhook-timestamp")]; found {
+			var WebhookTimestamp string
+			n := len(valueList)
+			if n != 1 {
+				return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for webhook-timestamp, got %d", n))
+			}
+
+			err = runtime.BindStyledParameterWithOptions("simple", "webhook-timestamp", valueList[0], &WebhookTimestamp, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""})
+			if err != nil {
+				return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook-timestamp: %s", err))
+			}
+			params.WebhookTimestamp = WebhookTimestamp
+
+		} else {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Header parameter webhook-timestamp is required, but not found"))
+		}
+
+		// ------------- Required header parameter "webhook-signature" -------------
+		if valueList, found := ctx.Request().Header[http.CanonicalHeaderKey("webhook-signature")]; found {
+			var WebhookSignature string
+			n := len(valueList)
+			if n != 1 {
+				return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for webhook-signature, got %d", n))
+			}
+
+			err = runtime.BindStyledParameterWithOptions("simple", "webhook-signature", valueList[0], &WebhookSignature, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""})
+			if err != nil {
+				return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook-signature: %s", err))
+			}
+			params.WebhookSignature = WebhookSignature
+
+		} else {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Header parameter webhook-signature is required, but not found"))
+		}
+
+		// ------------- Optional header parameter "Taskgate-Suspect" -------------
+		if valueList, found := ctx.Request().Header[http.CanonicalHeaderKey("Taskgate-Suspect")]; found {
+			var TaskgateSuspect TaskEndedParamsTaskgateSuspect
+			n := len(valueList)
+			if n != 1 {
+				return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Taskgate-Suspect, got %d", n))
+			}
+
+			err = runtime.BindStyledParameterWithOptions("simple", "Taskgate-Suspect", valueList[0], &TaskgateSuspect, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+			if err != nil {
+				return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Taskgate-Suspect: %s", err))
+			}
+			params.TaskgateSuspect = &TaskgateSuspect
+
+		}
+
+		return si.HandleTaskEndedCallback(ctx, params)
+	})
+	for _, mw := range middlewares {
+		h = mw(h)
+	}
+	return h
 }
