@@ -4,3 +4,5 @@
 // It is a leaf. Other rooms declare small observers of their own and do not
 // know what listens; package app connects the two.
 package telemetry
+
+//go:generate go test -count=1 -run=^TestDocumentation$ . -update
