@@ -1,0 +1,218 @@
+// Command bench measures Taskgate against the bare chain and its peers: see bench/README.md.
+//
+//	bench run      everything, or the scenarios and systems asked for
+//	bench short    the bare chain and Taskgate for two minutes; fails on a gross loss
+//	bench profile  the standard job on one system, with profiles of its processes
+//	bench report   the report of a run again
+//	bench list     what there is
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/taskgate/taskgate/bench/internal/report"
+	"github.com/taskgate/taskgate/bench/internal/rig"
+	"github.com/taskgate/taskgate/bench/internal/scenario"
+)
+
+func main() {
+	// A second signal ends the bench at once; what it started goes with it all the same.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	command := "list"
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "hold":
+		rig.Hold()
+		return nil
+	case "run", "short":
+		return measure(ctx, command == "short", args)
+	case "profile":
+		return profile(ctx, args)
+	case "report":
+		return again(args)
+	case "list":
+		list()
+		return nil
+	}
+	return fmt.Errorf("no command %q: run, short, profile, report or list", command)
+}
+
+func list() {
+	fmt.Println("Scenarios:") //nolint:forbidigo // for a person
+	scenario.List(os.Stdout)
+	fmt.Println("Systems:") //nolint:forbidigo // for a person
+	for _, s := range rig.Systems() {
+		fmt.Printf("  %-13s %s\n", s.Name, s.Title) //nolint:forbidigo // for a person
+	}
+}
+
+// places are the folders, as flags.
+type places struct{ root, work string }
+
+func (p *places) flags(f *flag.FlagSet) {
+	f.StringVar(&p.root, "root", ".", "the repository; its binaries are in bin and bench/bin")
+	f.StringVar(&p.work, "work", "", "folder for data and logs, on the disk to measure (default bench/.work)")
+}
+
+// rig makes the rig. Settings of Taskgate in the environment are not those of the bench.
+func (p *places) rig() (*rig.Rig, error) {
+	for _, e := range os.Environ() {
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "TASKGATE_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	root, err := filepath.Abs(p.root)
+	if err != nil {
+		return nil, err
+	}
+	work := p.work
+	if work == "" {
+		work = filepath.Join(root, "bench", ".work")
+	}
+	if work, err = filepath.Abs(work); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(work, 0o755); err != nil { //nolint:gosec // PostgreSQL's user passes through
+		return nil, err
+	}
+	moreFiles()
+	return &rig.Rig{
+		Root: root, Product: filepath.Join(root, "bin"), Tools: filepath.Join(root, "bench", "bin"), Work: work, Log: os.Stderr,
+	}, nil
+}
+
+// files is how many may be open: 20,000 long-polls are as many connections.
+const files = 65536
+
+// moreFiles raises the limit as far as it goes; what is started gets the same.
+func moreFiles() {
+	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: files, Max: files}) == nil {
+		return
+	}
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil {
+		l.Cur = l.Max
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+	}
+}
+
+func words(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+func measure(ctx context.Context, short bool, args []string) error {
+	opt := scenario.Options{
+		Rounds: 3, For: 8 * time.Second, Warm: 2 * time.Second, Submitters: 64, Parked: 20_000, Million: 1_000_000,
+	}
+	budget, scenarios, systems := 45*time.Minute, "", ""
+	if short {
+		opt.Rounds, opt.For, opt.Warm, opt.Short = 2, 4*time.Second, time.Second, true
+		budget, scenarios, systems = 3*time.Minute, "standard", "chain,services,embedded"
+	}
+	var p places
+	var out string
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	p.flags(f)
+	f.StringVar(&scenarios, "scenarios", scenarios, "only these, separated by commas")
+	f.StringVar(&systems, "systems", systems, "only these, separated by commas")
+	f.IntVar(&opt.Rounds, "rounds", opt.Rounds, "of each scenario that is repeated")
+	f.DurationVar(&opt.For, "for", opt.For, "measured time of a load")
+	f.DurationVar(&opt.Warm, "warm", opt.Warm, "time before it")
+	f.IntVar(&opt.Submitters, "submitters", opt.Submitters, "at once")
+	f.IntVar(&opt.Parked, "parked", opt.Parked, "long-polls to park")
+	f.IntVar(&opt.Million, "million", opt.Million, "tasks that wait beside the standard job")
+	f.DurationVar(&budget, "budget", budget, "most time; what does not fit is left out and named")
+	f.StringVar(&out, "out", "", "file for the report (default: only printed)")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	r, err := p.rig()
+	if err != nil {
+		return err
+	}
+	opt.Systems = words(systems)
+	book := &report.Book{
+		Machine: report.Look(r.Root, r.Tools, r.Work), Command: strings.Join(append([]string{"bench"}, os.Args[1:]...), " "), Begun: time.Now(),
+	}
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	err = scenario.Run(ctx, r, book, words(scenarios), opt)
+	book.Took = time.Since(book.Begun)
+	if err := errors.Join(err, publish(r, book, out)); err != nil {
+		return err
+	}
+	if short {
+		return gross(book)
+	}
+	return nil
+}
+
+func titles() map[string]string {
+	t := map[string]string{"dev": rig.BuildDev().Title}
+	for _, s := range rig.Systems() {
+		t[s.Name] = s.Title
+	}
+	return t
+}
+
+// publish keeps the raw figures and writes the report.
+func publish(r *rig.Rig, book *report.Book, out string) error {
+	if err := book.Save(filepath.Join(r.Work, "results.json")); err != nil {
+		return err
+	}
+	text := book.Markdown(titles())
+	fmt.Print(text) //nolint:forbidigo // the report
+	if out == "" {
+		return nil
+	}
+	return os.WriteFile(out, []byte(text), 0o644) //nolint:gosec // to be read by everyone
+}
+
+// gross fails on a gross loss.
+func gross(book *report.Book) error {
+	var errs []error
+	for _, v := range book.GrossLosses() {
+		errs = append(errs, fmt.Errorf("%s: %.2f, that is %.2f of the bar of %v", v.What, v.Figure.Median, v.Reached(), v.Limit))
+	}
+	for _, r := range book.Results {
+		if r.Error != "" {
+			errs = append(errs, fmt.Errorf("%s on %s: %s", r.Scenario, r.System, r.Error))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func again(args []string) error {
+	f := flag.NewFlagSet("bench report", flag.ContinueOnError)
+	file := f.String("in", "bench/.work/results.json", "what a run has kept")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	book, err := report.Load(*file)
+	if err != nil {
+		return err
+	}
+	fmt.Print(book.Markdown(titles())) //nolint:forbidigo // the report
+	return nil
+}

@@ -1,0 +1,305 @@
+package rig
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/taskgate/taskgate/bench/internal/spawn"
+	"github.com/taskgate/taskgate/bench/internal/wire"
+)
+
+// Keys of the installations that live for one run.
+const (
+	adminKey  = "tg_bench-0123456789abcdef"
+	secretKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=" //nolint:gosec // of an installation that lives for one run
+)
+
+// Endpoint is the one that tasks go to.
+const Endpoint = "bench"
+
+// Taskgate is an installation of ours.
+type Taskgate struct {
+	run *Run
+	// Admin is the admin address by part.
+	Admin map[string]string
+	parts map[string]*spawn.Process
+	args  map[string][]string // of each part, to start it again
+	data  string              // folder of the embedded store
+	api   string              // host:port
+	has   map[string]bool     // what this version has, once asked for
+}
+
+// settings are the defaults, but for what a test bench must say: keys, loopback, ports.
+func (run *Run) settings() []string {
+	env := []string{
+		"TASKGATE_ADMIN_KEY=" + adminKey, "TASKGATE_SECRET_KEY=" + secretKey,
+		"TASKGATE_ADMIN_LISTEN=127.0.0.1:0", "TASKGATE_EGRESS_ALLOW=127.0.0.0/8", "TASKGATE_EGRESS_PORTS=any",
+		"TASKGATE_LOG_LEVEL=info",
+	}
+	if run.AMQP != "" {
+		env = append(env, "TASKGATE_AMQP_URL="+run.AMQP, "TASKGATE_REDIS_URL="+run.Redis)
+	}
+	if run.rig.Pprof {
+		env = append(env, "TASKGATE_PPROF=true")
+	}
+	return env
+}
+
+func buildServices(ctx context.Context, run *Run) error {
+	if err := run.services(ctx, true); err != nil {
+		return err
+	}
+	tg := newTaskgate(run)
+	if err := tg.Start(ctx, "dispatcher"); err != nil {
+		return err
+	}
+	if err := tg.Start(ctx, "gateway"); err != nil {
+		return err
+	}
+	return tg.ready(ctx)
+}
+
+func buildEmbedded(ctx context.Context, run *Run) error {
+	tg := newTaskgate(run)
+	tg.args["taskgate"] = []string{"serve", "--data", tg.data}
+	if err := tg.Start(ctx, "taskgate"); err != nil {
+		return err
+	}
+	return tg.ready(ctx)
+}
+
+// BuildDev makes a system of `taskgate dev`.
+func BuildDev() System {
+	return System{Name: "dev", Title: "`taskgate dev`", build: func(ctx context.Context, run *Run) error {
+		tg := newTaskgate(run)
+		tg.args["taskgate"] = []string{"dev", "--data", tg.data}
+		return tg.Start(ctx, "taskgate")
+	}}
+}
+
+func newTaskgate(run *Run) *Taskgate {
+	run.Taskgate = &Taskgate{
+		run: run, Admin: map[string]string{}, parts: map[string]*spawn.Process{}, args: map[string][]string{},
+		data: filepath.Join(run.dir, "data"),
+	}
+	return run.Taskgate
+}
+
+// Start starts a part: gateway, dispatcher or taskgate. A part that was stopped gets its address
+// back.
+func (tg *Taskgate) Start(ctx context.Context, part string) error {
+	env := tg.run.settings()
+	if part != "dispatcher" {
+		listen := tg.api
+		if listen == "" {
+			listen = "127.0.0.1:0"
+		}
+		env = append(env, "TASKGATE_LISTEN="+listen)
+	}
+	var at struct{ API, Admin string }
+	p, _, err := tg.run.part(ctx, spawn.Spec{
+		Name: part, Path: filepath.Join(tg.run.rig.Product, part), Args: tg.args[part], Env: env,
+	}, func(line string) (string, bool) {
+		var said struct{ Msg, API, Admin string }
+		ok := json.Unmarshal([]byte(line), &said) == nil && said.Msg == "ready"
+		if ok {
+			at.API, at.Admin = said.API, said.Admin
+		}
+		return "", ok
+	})
+	if err != nil {
+		return err
+	}
+	tg.parts[part], tg.Admin[part] = p, at.Admin
+	if at.API != "" {
+		tg.api = at.API
+	}
+	return nil
+}
+
+// Stop stops a part as an operator would.
+func (tg *Taskgate) Stop(part string) { tg.run.end(tg.parts[part]) }
+
+// Front is the part that has the API.
+func (tg *Taskgate) Front() string {
+	if tg.parts["gateway"] != nil {
+		return "gateway"
+	}
+	return "taskgate"
+}
+
+// Restart stops the front, starts it again, and tells how long it took from its start until
+// /readyz says yes.
+func (tg *Taskgate) Restart(ctx context.Context) (time.Duration, error) {
+	front := tg.Front()
+	tg.Stop(front)
+	begun := time.Now()
+	if err := tg.Start(ctx, front); err != nil {
+		return 0, err
+	}
+	for {
+		err := tg.Call(ctx, http.MethodGet, "/readyz", nil)
+		if err == nil {
+			return time.Since(begun), nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond): //nolint:mnd // finer than the bar by far
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
+}
+
+// ready registers the endpoint and makes the target.
+func (tg *Taskgate) ready(ctx context.Context) error {
+	run := tg.run
+	run.hold = func(ctx context.Context) error { return tg.Pause(ctx, Endpoint, true) }
+	run.release = func(ctx context.Context) error { return tg.Pause(ctx, Endpoint, false) }
+	run.Target = wire.Target{
+		Kind: wire.HTTP, Base: "http://" + tg.api, Submit: "/v1/tasks", Endpoint: Endpoint, Idempotency: true,
+		Header: map[string]string{"Authorization": "Bearer " + adminKey},
+	}
+	return tg.Register(ctx, Endpoint, run.HandlerURL+"/")
+}
+
+// Register makes an endpoint.
+func (tg *Taskgate) Register(ctx context.Context, name, url string) error {
+	return tg.Call(ctx, http.MethodPut, "/v1/endpoints/"+name, map[string]any{"url": url})
+}
+
+// Pause pauses or resumes an endpoint.
+func (tg *Taskgate) Pause(ctx context.Context, name string, paused bool) error {
+	verb := "resume"
+	if paused {
+		verb = "pause"
+	}
+	return tg.Call(ctx, http.MethodPost, "/v1/endpoints/"+name+"/"+verb, nil)
+}
+
+// Call makes a request of the API; anything but a 2xx is an error.
+func (tg *Taskgate) Call(ctx context.Context, method, path string, body any) error {
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+tg.api+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+adminKey)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode/100 != 2 {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
+	}
+	return err
+}
+
+// Profile writes a profile of a part to a file: "profile?seconds=10", "allocs".
+func (tg *Taskgate) Profile(ctx context.Context, part, what, file string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+tg.Admin[part]+"/debug/pprof/"+what, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s of %s: %s", what, part, resp.Status)
+	}
+	f, err := os.Create(file) //nolint:gosec // where the user wants it
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	_, err = io.Copy(f, resp.Body)
+	return err
+}
+
+// StoreBytes is the size of the embedded store's files.
+func (tg *Taskgate) StoreBytes() int64 { return size(tg.data) }
+
+// Has tells whether this version of Taskgate has something that the bench uses when it is there:
+// "callback", a member of submissions, or "batch", an operation.
+func (tg *Taskgate) Has(ctx context.Context, feature string) bool {
+	if tg.has == nil {
+		tg.has = tg.features(ctx)
+	}
+	return tg.has[feature]
+}
+
+func (tg *Taskgate) features(ctx context.Context) map[string]bool {
+	var contract struct {
+		Paths      map[string]any
+		Components struct {
+			Schemas map[string]struct{ Properties map[string]any }
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+tg.api+"/openapi.json", nil)
+	if err != nil {
+		return nil
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if json.NewDecoder(resp.Body).Decode(&contract) != nil {
+		return nil
+	}
+	_, batch := contract.Paths["/v1/tasks/batch"]
+	_, callback := contract.Components.Schemas["TaskSubmission"].Properties["callback"]
+	return map[string]bool{"batch": batch, "callback": callback}
+}
+
+// Memory is what a part has allocated since its start.
+type Memory struct{ Mallocs, Bytes, Collections float64 }
+
+// Memory reads a part's metrics; zero when it has none.
+func (tg *Taskgate) Memory(ctx context.Context, part string) Memory {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+tg.Admin[part]+"/metrics", nil)
+	if err != nil {
+		return Memory{}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return Memory{}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var m Memory
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		v, _ := strconv.ParseFloat(value, 64)
+		switch name {
+		case "go_memstats_mallocs_total":
+			m.Mallocs = v
+		case "go_memstats_alloc_bytes_total":
+			m.Bytes = v
+		case "go_gc_duration_seconds_count":
+			m.Collections = v
+		}
+	}
+	return m
+}
