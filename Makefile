@@ -40,7 +40,7 @@ fmt: $(GOLANGCI) ## Format the Go files
 
 .PHONY: clean
 clean: ## Remove ./bin and what the tests left behind (not the caches)
-	rm -rf bin coverage.out coverage.html .cache/test.json
+	rm -rf bin bench/bin bench/.work coverage.out coverage.html .cache/test.json
 
 ##@ Check
 
@@ -89,6 +89,33 @@ cover: ## Measure coverage over all packages, services included, into coverage.h
 	scripts/services run -- go test -p=$(TEST_P) -coverpkg=./... -coverprofile=coverage.out ./...
 	go tool cover -html=coverage.out -o coverage.html
 	go tool cover -func=coverage.out | tail -n 1
+
+##@ Bench
+
+# A module of its own: its peers' libraries are none of the product's.
+BENCH := bench/bin/bench
+
+.PHONY: bench
+bench: bench-build ## Measure against the bare chain and the peers (45m) into bench/RESULTS.md
+	bench/tools
+	$(BENCH) run -out bench/RESULTS.md
+
+.PHONY: bench-short
+bench-short: bench-build ## Measure against the bare chain (2m); fail on a gross loss only
+	$(BENCH) short
+
+.PHONY: bench-profile
+bench-profile: bench-build ## Profile the standard job, on services and embedded
+	$(BENCH) profile -system services
+	$(BENCH) profile -system embedded
+
+.PHONY: bench-build
+bench-build: build
+	cd bench && CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: bench-check
+bench-check: $(GOLANGCI) ## Vet, lint and test the bench itself
+	cd bench && go vet ./... && ../$(GOLANGCI) run ./... && go test -shuffle=on -timeout=5m ./...
 
 ##@ Services
 

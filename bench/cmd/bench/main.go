@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -43,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	switch command {
 	case "hold":
-		rig.Hold()
+		rig.Hold(os.Getenv("TASKGATE_TEST_AMQP_URL"), os.Getenv("TASKGATE_TEST_REDIS_URL"), os.Stdin, os.Stdout)
 		return nil
 	case "run", "short":
 		return measure(ctx, command == "short", args)
@@ -59,11 +60,11 @@ func run(ctx context.Context, args []string) error {
 }
 
 func list() {
-	fmt.Println("Scenarios:") //nolint:forbidigo // for a person
+	fmt.Println("Scenarios:")
 	scenario.List(os.Stdout)
-	fmt.Println("Systems:") //nolint:forbidigo // for a person
+	fmt.Println("Systems:")
 	for _, s := range rig.Systems() {
-		fmt.Printf("  %-13s %s\n", s.Name, s.Title) //nolint:forbidigo // for a person
+		fmt.Printf("  %-13s %s\n", s.Name, s.Title)
 	}
 }
 
@@ -77,11 +78,7 @@ func (p *places) flags(f *flag.FlagSet) {
 
 // rig makes the rig. Settings of Taskgate in the environment are not those of the bench.
 func (p *places) rig() (*rig.Rig, error) {
-	for _, e := range os.Environ() {
-		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "TASKGATE_") {
-			_ = os.Unsetenv(name)
-		}
-	}
+	environ := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "TASKGATE_") })
 	root, err := filepath.Abs(p.root)
 	if err != nil {
 		return nil, err
@@ -96,10 +93,31 @@ func (p *places) rig() (*rig.Rig, error) {
 	if err := os.MkdirAll(work, 0o755); err != nil { //nolint:gosec // PostgreSQL's user passes through
 		return nil, err
 	}
+	lock, err := claim(work)
+	if err != nil {
+		return nil, err
+	}
 	moreFiles()
 	return &rig.Rig{
-		Root: root, Product: filepath.Join(root, "bin"), Tools: filepath.Join(root, "bench", "bin"), Work: work, Log: os.Stderr,
+		Root: root, Environ: environ, Log: os.Stderr, Lock: lock, Work: work, Product: filepath.Join(root, "bin"), Tools: filepath.Join(root, "bench", "bin"),
 	}, nil
+}
+
+// claim makes sure that this is the only bench in the folder, until it ends, and removes the data
+// of one that was killed. Two would measure each other anyway.
+func claim(work string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(work, "lock"), os.O_CREATE|os.O_RDWR, 0o644) //nolint:gosec // an empty file
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("another bench runs in %s: %w", work, err)
+	}
+	left, err := filepath.Glob(filepath.Join(work, "*.data.*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return lock, err
 }
 
 // files is how many may be open: 20,000 long-polls are as many connections.
@@ -182,7 +200,7 @@ func publish(r *rig.Rig, book *report.Book, out string) error {
 		return err
 	}
 	text := book.Markdown(titles())
-	fmt.Print(text) //nolint:forbidigo // the report
+	fmt.Print(text)
 	if out == "" {
 		return nil
 	}
@@ -213,6 +231,6 @@ func again(args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Print(book.Markdown(titles())) //nolint:forbidigo // the report
+	fmt.Print(book.Markdown(titles()))
 	return nil
 }

@@ -88,14 +88,13 @@ func profiled(ctx context.Context, run *rig.Run, out string, took time.Duration)
 		errs = append(errs, tg.Profile(ctx, part, "allocs", filepath.Join(out, run.System.Name+"-"+part+".allocs")))
 	}
 	m, err := l.Wait(ctx)
-	if err = errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return err
 	}
 	tell(m, start, end, out)
 	return nil
 }
 
-//nolint:forbidigo // for a person
 func tell(m *rig.Measured, start, end map[string]rig.Memory, out string) {
 	fmt.Printf("%.0f tasks/s, p50 %.1f ms, p99 %.1f ms\n", m.Rate(), m.Total.P50, m.Total.P99)
 	n := float64(m.Tasks)

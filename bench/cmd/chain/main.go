@@ -129,7 +129,7 @@ func dispatcher(ctx context.Context, conn *amqp.Connection, results *intake.Redi
 			}
 		})
 	}
-	fmt.Println("ready") //nolint:forbidigo // the word that the bench waits for
+	fmt.Println("ready")
 	<-ctx.Done()
 	_ = conn.Close()
 	wg.Wait()

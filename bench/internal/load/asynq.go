@@ -14,7 +14,9 @@ import (
 type asynqTarget struct {
 	client  *peer.AsynqClient
 	waiters *intake.Waiters
-	joined  sync.Map // of <-chan []byte by id
+
+	mu     sync.Mutex
+	joined map[string]<-chan []byte // by id
 }
 
 func newAsynq(ctx context.Context, t wire.Target) (*asynqTarget, error) {
@@ -26,21 +28,27 @@ func newAsynq(ctx context.Context, t wire.Target) (*asynqTarget, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &asynqTarget{client: client, waiters: intake.NewWaiters(false)}
+	a := &asynqTarget{client: client, waiters: intake.NewWaiters(false), joined: map[string]<-chan []byte{}}
 	return a, results.Listen(ctx, a.waiters)
 }
 
 func (a *asynqTarget) submit(ctx context.Context, _ int64, payload []byte) (string, error) {
 	id := rand.Text()
-	a.joined.Store(id, a.waiters.Join(id))
+	c := a.waiters.Join(id)
+	a.mu.Lock()
+	a.joined[id] = c
+	a.mu.Unlock()
 	return a.client.Enqueue(ctx, id, payload)
 }
 
 func (a *asynqTarget) result(ctx context.Context, id string) ([]byte, error) {
 	defer a.waiters.Leave(id)
-	c, _ := a.joined.LoadAndDelete(id)
+	a.mu.Lock()
+	c := a.joined[id]
+	delete(a.joined, id)
+	a.mu.Unlock()
 	select {
-	case b := <-c.(<-chan []byte): //nolint:forcetypeassert // the map holds nothing else
+	case b := <-c:
 		return b, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)

@@ -61,7 +61,7 @@ func (r *runner) open(ctx context.Context) {
 	var wg sync.WaitGroup
 	for i := range plan.Count(r.job.Warm + r.job.For) {
 		due := plan.At(i)
-		time.Sleep(time.Until(due))
+		time.Sleep(time.Until(due)) //nolint:forbidigo // milliseconds; a timer's channel would come later still
 		r.lag = max(r.lag, time.Since(due))
 		select {
 		case places <- struct{}{}:

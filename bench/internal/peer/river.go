@@ -245,7 +245,7 @@ func store(ctx context.Context, pool *pgxpool.Pool, batch []finished) error {
 		fmt.Fprintf(&text, "%d %s\n", f.id, told)
 	}
 	_, err := pool.Exec(ctx, `WITH stored AS (INSERT INTO bench_results
-		SELECT * FROM unnest($1::bigint[], $2::text[]) ON CONFLICT (id) DO NOTHING)
+		SELECT r.id, r.result FROM unnest($1::bigint[], $2::text[]) AS r(id, result) ON CONFLICT (id) DO NOTHING)
 		SELECT pg_notify($3, $4)`, ids, results, riverChannel, text.String())
 	return err
 }

@@ -2,10 +2,12 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskgate/taskgate/bench/internal/stats"
@@ -46,7 +48,7 @@ func (b *Book) Save(file string) error {
 
 // Load reads what [Book.Save] wrote.
 func Load(file string) (*Book, error) {
-	text, err := os.ReadFile(file) //nolint:gosec // the user's file
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +96,7 @@ func (b *Book) Ratio(scenario, key, system, against string) stats.Spread {
 	return stats.SpreadOf(ratios)
 }
 
-// Keys are the keys of a scenario's values, sorted.
+// Keys are the keys of a scenario's values, in the order of a table.
 func (b *Book) Keys(scenario string) []string {
 	var keys []string
 	for _, r := range b.Results {
@@ -107,7 +109,9 @@ func (b *Book) Keys(scenario string) []string {
 			}
 		}
 	}
-	slices.Sort(keys)
+	slices.SortFunc(keys, func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
+	})
 	return keys
 }
 

@@ -1,5 +1,10 @@
 package report
 
+import (
+	"slices"
+	"strings"
+)
+
 // Scenarios.
 const (
 	Standard  = "standard"  // closed loop, 64 submitters
@@ -56,3 +61,22 @@ const (
 	BesideP50 = "beside p50 ms"
 	BesideP99 = "beside p99 ms"
 )
+
+// order of the rows of a table: what is asked for first comes first.
+var order = []string{
+	Rate, RateEmpty, RateFull, RateRatio, Fill, Filled, Drain, ParkedN, ParkedKiB, WakeP50, WakeP99, AloneP50, AloneP99, BesideP50, BesideP99,
+	TotalP50, TotalP99, SubmitP50, SubmitP99, Lag, Restart, CPUSystem, CPU, IdleCPU, Rest, Peak,
+}
+
+// rank is a key's place; those that are not named come last.
+func rank(key string) int {
+	if at := slices.Index(order, key); at >= 0 {
+		return at
+	}
+	for i, prefix := range order {
+		if strings.HasSuffix(prefix, ".") && strings.HasPrefix(key, prefix) {
+			return i
+		}
+	}
+	return len(order)
+}

@@ -140,5 +140,5 @@ func (b *Book) faults() string {
 	if t.Len() == 0 {
 		return ""
 	}
-	return "\n## Not measured\n\n" + t.String()
+	return "\n## Not measured, or not as meant\n\n" + t.String()
 }

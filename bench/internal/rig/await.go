@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/taskgate/taskgate/bench/internal/spawn"
 )
@@ -75,6 +76,9 @@ func freePort(ctx context.Context) (int, error) {
 	return a.Port, nil
 }
 
+// client is for the rig's own questions, some of which take as long as a profile.
+var client = &http.Client{Timeout: 2 * time.Minute}
+
 // Handler is the group of the handler.
 const Handler = "handler"
 
@@ -84,7 +88,7 @@ func (run *Run) Handled(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, err
 	}

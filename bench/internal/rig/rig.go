@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,11 +17,13 @@ import (
 
 // Rig knows where everything is.
 type Rig struct {
-	Root    string // the repository
-	Product string // folder of the binaries gateway, dispatcher and taskgate
-	Tools   string // folder of the bench's own binaries
-	Work    string // folder for data and logs, on the disk to be measured
+	Root    string   // the repository
+	Product string   // folder of the binaries gateway, dispatcher and taskgate
+	Tools   string   // folder of the bench's own binaries
+	Work    string   // folder for data and logs, on the disk to be measured
+	Environ []string // of every process, without settings of Taskgate
 	Log     io.Writer
+	Lock    io.Closer // of the work folder; ends with the process
 	// Pprof has Taskgate serve profiles.
 	Pprof bool
 }
@@ -57,7 +60,7 @@ type Run struct {
 
 // Start builds a system. Stop the run, whatever happens.
 func (r *Rig) Start(ctx context.Context, s System) (*Run, error) {
-	dir, err := os.MkdirTemp(r.Work, s.Name+".")
+	dir, err := os.MkdirTemp(r.Work, s.Name+".data.")
 	if err != nil {
 		return nil, err
 	}
@@ -85,8 +88,8 @@ func (run *Run) Stop() {
 	stops := run.stops
 	run.stops = nil
 	run.mu.Unlock()
-	for i := len(stops) - 1; i >= 0; i-- {
-		stops[i]()
+	for _, stop := range slices.Backward(stops) {
+		stop()
 	}
 }
 
@@ -104,10 +107,10 @@ func (run *Run) end(p *spawn.Process) {
 
 // env tells the bench's own programs where everything is.
 func (run *Run) env() []string {
-	return []string{
+	return slices.Concat(run.rig.Environ, []string{
 		"BENCH_AMQP_URL=" + run.AMQP, "BENCH_REDIS_URL=" + run.Redis,
 		"BENCH_POSTGRES_URL=" + run.Postgres, "BENCH_HANDLER_URL=" + run.HandlerURL,
-	}
+	})
 }
 
 // Hold stops the work on the tasks of the run's target: they wait.
@@ -116,7 +119,7 @@ func (run *Run) Hold(ctx context.Context) error { return run.hold(ctx) }
 // Release lets the work go on.
 func (run *Run) Release(ctx context.Context) error { return run.release(ctx) }
 
-// Log says what happens.
-func (run *Run) Log(format string, args ...any) {
+// Logf says what happens.
+func (run *Run) Logf(format string, args ...any) {
 	_, _ = fmt.Fprintf(run.rig.Log, "%s  %-12s "+format+"\n", append([]any{time.Now().Format("15:04:05"), run.System.Name}, args...)...)
 }

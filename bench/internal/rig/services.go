@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -31,9 +32,9 @@ const redisComm = "redis-server"
 // services starts private servers by the tests' own script. unused in place of a URL has it leave
 // that server out.
 func (run *Run) services(ctx context.Context, rabbit bool) error {
-	env := []string{"TMPDIR=" + run.dir, "TASKGATE_TEST_REDIS_URL=", "TASKGATE_TEST_AMQP_URL="}
+	env := append(slices.Clone(run.rig.Environ), "TMPDIR="+run.dir, "TASKGATE_SERVICES_FROM=installed apt")
 	if !rabbit {
-		env[2] += "unused"
+		env = append(env, "TASKGATE_TEST_AMQP_URL=unused")
 	}
 	p, urls, err := run.start(ctx, spawn.Spec{
 		Name: "scripts/services", Path: filepath.Join(run.rig.Root, "scripts", "services"),
@@ -56,10 +57,9 @@ func (run *Run) services(ctx context.Context, rabbit bool) error {
 
 // Hold is the command that scripts/services runs: it says where the servers are, and keeps them
 // for as long as its input is open. So they go when the bench does, however it ends.
-func Hold() {
-	//nolint:forbidigo // the word that the bench waits for
-	fmt.Println("hold", os.Getenv("TASKGATE_TEST_AMQP_URL"), os.Getenv("TASKGATE_TEST_REDIS_URL"))
-	_, _ = os.Stdin.Read(make([]byte, 1))
+func Hold(amqp, redis string, in io.Reader, out io.Writer) {
+	_, _ = fmt.Fprintln(out, "hold", amqp, redis)
+	_, _ = in.Read(make([]byte, 1))
 }
 
 // watchServices makes groups of the script's children; the script itself and what it holds are no
@@ -171,7 +171,7 @@ func (run *Run) postgres(ctx context.Context) error {
 		args = append(args, "-c", name+"="+value)
 	}
 	_, _, err = run.part(ctx, spawn.Spec{
-		Name: PostgreSQL, Path: filepath.Join(bin, "postgres"), Args: args, Dir: dir, User: who, Ask: syscall.SIGINT, // a fast shutdown
+		Name: PostgreSQL, Env: run.rig.Environ, Path: filepath.Join(bin, "postgres"), Args: args, Dir: dir, User: who, Ask: syscall.SIGINT, // a fast shutdown
 	}, func(line string) (string, bool) { return "", strings.Contains(line, "ready to accept connections") })
 	run.Postgres = fmt.Sprintf("postgres://bench@127.0.0.1:%d/postgres?sslmode=disable", port)
 	return err

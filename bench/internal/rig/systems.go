@@ -113,7 +113,7 @@ func buildRiver(ctx context.Context, run *Run) error {
 	}
 	//nolint:gosec // the bench's own program
 	migrate := exec.CommandContext(ctx, run.rig.tool("peer"), "river-migrate")
-	migrate.Env = append(migrate.Environ(), run.env()...)
+	migrate.Env = run.env()
 	if out, err := migrate.CombinedOutput(); err != nil {
 		return fmt.Errorf("migrate: %w: %s", err, out)
 	}

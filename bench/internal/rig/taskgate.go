@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,11 +42,11 @@ type Taskgate struct {
 
 // settings are the defaults, but for what a test bench must say: keys, loopback, ports.
 func (run *Run) settings() []string {
-	env := []string{
-		"TASKGATE_ADMIN_KEY=" + adminKey, "TASKGATE_SECRET_KEY=" + secretKey,
+	env := append(slices.Clone(run.rig.Environ),
+		"TASKGATE_ADMIN_KEY="+adminKey, "TASKGATE_SECRET_KEY="+secretKey,
 		"TASKGATE_ADMIN_LISTEN=127.0.0.1:0", "TASKGATE_EGRESS_ALLOW=127.0.0.0/8", "TASKGATE_EGRESS_PORTS=any",
 		"TASKGATE_LOG_LEVEL=info",
-	}
+	)
 	if run.AMQP != "" {
 		env = append(env, "TASKGATE_AMQP_URL="+run.AMQP, "TASKGATE_REDIS_URL="+run.Redis)
 	}
@@ -203,7 +204,7 @@ func (tg *Taskgate) Call(ctx context.Context, method, path string, body any) err
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
@@ -221,7 +222,7 @@ func (tg *Taskgate) Profile(ctx context.Context, part, what, file string) error 
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
@@ -229,7 +230,7 @@ func (tg *Taskgate) Profile(ctx context.Context, part, what, file string) error 
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s of %s: %s", what, part, resp.Status)
 	}
-	f, err := os.Create(file) //nolint:gosec // where the user wants it
+	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
@@ -261,7 +262,7 @@ func (tg *Taskgate) features(ctx context.Context) map[string]bool {
 	if err != nil {
 		return nil
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil
 	}
@@ -283,7 +284,7 @@ func (tg *Taskgate) Memory(ctx context.Context, part string) Memory {
 	if err != nil {
 		return Memory{}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return Memory{}
 	}

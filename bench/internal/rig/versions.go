@@ -70,7 +70,7 @@ func postgresVersion(ctx context.Context) string {
 }
 
 func output(ctx context.Context, name string, args ...string) string {
-	text, err := exec.CommandContext(ctx, name, args...).Output() //nolint:gosec // installed programs
+	text, err := exec.CommandContext(ctx, name, args...).Output()
 	if err != nil {
 		return ""
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskgate/taskgate/bench/internal/report"
@@ -50,26 +51,29 @@ func (s *step) record(scenario string, values map[string]float64, err error) {
 	r := report.Result{Scenario: scenario, System: s.run.System.Name, Round: s.round, Values: values}
 	if err != nil {
 		r.Values, r.Error = nil, err.Error()
-		s.run.Log("%-14s FAILED: %v", scenario, err)
+		s.run.Logf("%-14s FAILED: %v", scenario, err)
 	} else {
-		s.run.Log("%-14s %s", scenario, brief(values))
+		s.run.Logf("%-14s %s", scenario, brief(values))
 	}
 	s.book.Add(r)
 }
 
 // brief shows the values that tell most.
 func brief(values map[string]float64) string {
-	var text string
+	var text strings.Builder
 	for _, k := range []string{
 		report.Rate, report.TotalP50, report.TotalP99, report.CPUSystem, report.Fill, report.Drain, report.Restart,
 		report.RateRatio, report.ParkedKiB, report.WakeP99, report.AloneP99, report.BesideP99, report.DoneRedis,
 	} {
 		if v, ok := values[k]; ok {
-			text += fmt.Sprintf("%s %.4g  ", k, v)
+			fmt.Fprintf(&text, "%s %.4g  ", k, v)
 		}
 	}
-	return text
+	return text.String()
 }
+
+// dev is a system only to look at when idle.
+const dev = "dev"
 
 // sessions in the order of their weight: what comes late is left out first when time is short.
 func sessions() []session {
@@ -82,7 +86,7 @@ func sessions() []session {
 		},
 		{
 			name: "idle", about: "memory and CPU of what does nothing", once: true,
-			systems: []string{rig.Services, rig.Embedded, "dev"},
+			systems: []string{rig.Services, rig.Embedded, dev},
 			each:    func(Options) time.Duration { return 35 * time.Second }, steps: idle,
 		},
 		{
@@ -127,6 +131,14 @@ func Run(ctx context.Context, r *rig.Rig, book *report.Book, wanted []string, op
 	for _, name := range wanted {
 		if !slices.ContainsFunc(all, func(s session) bool { return s.name == name }) {
 			return fmt.Errorf("no such scenario: %q", name)
+		}
+	}
+	for _, name := range opt.Systems {
+		if name == dev {
+			continue
+		}
+		if _, err := rig.Named(name); err != nil {
+			return err
 		}
 	}
 	for _, s := range all {
@@ -174,7 +186,7 @@ func (s session) choose(opt Options) ([]rig.System, error) {
 	}
 	var out []rig.System
 	for _, name := range wanted {
-		if name == "dev" {
+		if name == dev {
 			out = append(out, rig.BuildDev())
 			continue
 		}

@@ -81,7 +81,7 @@ func (s *step) neighbour(ctx context.Context, tg *rig.Taskgate) (map[string]floa
 	}
 	// What waits still would delay the end of the run.
 	if err := tg.Call(ctx, http.MethodDelete, "/v1/endpoints/slow?force=cancel", nil); err != nil {
-		s.run.Log("%-14s slow endpoint not deleted: %v", report.Slow, err)
+		s.run.Logf("%-14s slow endpoint not deleted: %v", report.Slow, err)
 	}
 	return map[string]float64{
 		report.AloneP50: alone[report.TotalP50], report.AloneP99: alone[report.TotalP99],

@@ -45,7 +45,7 @@ func standard(ctx context.Context, s *step) {
 	for _, rate := range rates {
 		name := "open-" + strconv.Itoa(int(rate))
 		if values[report.Rate] < rate*headroom {
-			s.run.Log("%-14s not asked for: it does %.0f/s at most", name, values[report.Rate])
+			s.run.Logf("%-14s not asked for: it does %.0f/s at most", name, values[report.Rate])
 			continue
 		}
 		opened, err := s.open(ctx, rate, wire.Target{})

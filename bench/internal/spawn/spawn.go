@@ -20,7 +20,7 @@ type Spec struct {
 	Name string // for messages
 	Path string
 	Args []string
-	Env  []string // added to this process's
+	Env  []string // all of it
 	Dir  string
 	// Log gets what the process prints, both streams; nil discards it.
 	Log io.Writer
@@ -62,7 +62,7 @@ func Start(spec Spec) (*Process, error) {
 	}
 	cmd := exec.Command(spec.Path, spec.Args...) //nolint:gosec,noctx // the bench's own programs; Stop ends them
 	cmd.Dir = spec.Dir
-	cmd.Env = append(os.Environ(), spec.Env...)
+	cmd.Env = spec.Env
 	// A script that has children of its own must be asked, not killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: spec.Ask, Credential: spec.User}
 	stdin, err := cmd.StdinPipe()

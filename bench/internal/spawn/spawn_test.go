@@ -21,6 +21,7 @@ func start(t *testing.T, script string, spec spawn.Spec) (*spawn.Process, <-chan
 	t.Helper()
 	lines := make(chan string, 100)
 	spec.Name, spec.Path, spec.Args = "script", "/bin/sh", []string{"-c", script}
+	spec.Env = os.Environ()
 	spec.Line = func(l string) { lines <- l }
 	p, err := spawn.Start(spec)
 	if err != nil {
@@ -95,7 +96,7 @@ func TestAwait(t *testing.T) {
 func TestNothingOutlivesTheBench(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("SPAWN_TEST_PARENT") != "" {
-		p, err := spawn.Start(spawn.Spec{Name: "child", Path: "/bin/sleep", Args: []string{"1000"}})
+		p, err := spawn.Start(spawn.Spec{Name: "child", Env: os.Environ(), Path: "/bin/sleep", Args: []string{"1000"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +107,7 @@ func TestNothingOutlivesTheBench(t *testing.T) {
 		return
 	}
 	file := filepath.Join(t.TempDir(), "pid")
-	parent := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNothingOutlivesTheBench$") //nolint:gosec // this test
+	parent := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNothingOutlivesTheBench$")
 	parent.Env = append(os.Environ(), "SPAWN_TEST_PARENT="+file)
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)

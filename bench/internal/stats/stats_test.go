@@ -18,9 +18,19 @@ func TestPercentileIsNearestRank(t *testing.T) {
 		p      float64
 		want   int
 	}{
-		{ten, 0, 10}, {ten, 1, 10}, {ten, 10, 10}, {ten, 10.1, 20}, {ten, 50, 50}, {ten, 90, 90}, {ten, 99, 100}, {ten, 100, 100},
-		{[]int{7}, 0, 7}, {[]int{7}, 50, 7}, {[]int{7}, 100, 7},
-		{[]int{1, 2}, 50, 1}, {[]int{1, 2}, 51, 2},
+		{ten, 0, 10},
+		{ten, 1, 10},
+		{ten, 10, 10},
+		{ten, 10.1, 20},
+		{ten, 50, 50},
+		{ten, 90, 90},
+		{ten, 99, 100},
+		{ten, 100, 100},
+		{[]int{7}, 0, 7},
+		{[]int{7}, 50, 7},
+		{[]int{7}, 100, 7},
+		{[]int{1, 2}, 50, 1},
+		{[]int{1, 2}, 51, 2},
 	} {
 		if got := stats.Percentile(c.sorted, c.p); got != c.want {
 			t.Errorf("percentile %v of %v: got %d, want %d", c.p, c.sorted, got, c.want)
@@ -31,7 +41,7 @@ func TestPercentileIsNearestRank(t *testing.T) {
 // The definition itself, on random samples.
 func TestPercentileKeepsItsDefinition(t *testing.T) {
 	t.Parallel()
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test's numbers need to repeat
+	rng := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		samples := make([]int, 1+rng.IntN(300))
 		for i := range samples {
@@ -119,13 +129,13 @@ func TestScheduleShowsAStall(t *testing.T) {
 		stall := s.Start.Add(time.Second)
 		serve := func() { // each answer takes 1 ms, but none leaves within the stall
 			if now := time.Now(); !now.Before(stall) && now.Before(stall.Add(time.Second)) {
-				time.Sleep(stall.Add(time.Second).Sub(now))
+				time.Sleep(stall.Add(time.Second).Sub(now)) //nolint:forbidigo // virtual time
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) //nolint:forbidigo // virtual time
 		}
 		var sinceDue, sinceSent []time.Duration
 		for i := range s.Count(3 * time.Second) {
-			time.Sleep(time.Until(s.At(i)))
+			time.Sleep(time.Until(s.At(i))) //nolint:forbidigo // virtual time
 			sent := time.Now()
 			serve() // one at a time: the worst that a generator can do
 			sinceSent = append(sinceSent, time.Since(sent))
