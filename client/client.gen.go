@@ -546,7 +546,9 @@ type Attempt struct {
 
 	// DurationMs Milliseconds to the end of the answer.
 	DurationMs int64 `json:"duration_ms"`
-	Generation int   `json:"generation"`
+
+	// Generation The task's generation that it belongs to.
+	Generation int `json:"generation"`
 
 	// NextAttemptAt When the next attempt was due after this one.
 	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
@@ -579,7 +581,9 @@ type Attempt struct {
 	// - `rescheduled`: its start was moved
 	// - `completion_timeout`: an awaited completion never came
 	// - `internal`: a fault of the server
-	Reason    *Reason   `json:"reason,omitempty"`
+	Reason *Reason `json:"reason,omitempty"`
+
+	// StartedAt When the request began.
 	StartedAt time.Time `json:"started_at"`
 
 	// Status HTTP status of the answer; absent without one.
@@ -591,6 +595,7 @@ type Attempt struct {
 
 // AttemptList defines model for AttemptList.
 type AttemptList struct {
+	// Data Oldest first.
 	Data []Attempt `json:"data"`
 }
 
@@ -694,7 +699,9 @@ type CallbackSecret struct {
 // CallbackTask defines model for CallbackTask.
 type CallbackTask struct {
 	// Attempts Attempts begun.
-	Attempts  int       `json:"attempts"`
+	Attempts int `json:"attempts"`
+
+	// CreatedAt When it was made.
 	CreatedAt time.Time `json:"created_at"`
 
 	// EndedAt When it was taken or given up.
@@ -714,8 +721,10 @@ type CallbackTask struct {
 	Id string `json:"id"`
 
 	// LastStatus HTTP status of the latest answer; absent when there was none.
-	LastStatus *int      `json:"last_status,omitempty"`
-	Links      TaskLinks `json:"links"`
+	LastStatus *int `json:"last_status,omitempty"`
+
+	// Links Where to read on.
+	Links TaskLinks `json:"links"`
 
 	// NextAttemptAt When the next attempt is due; while retrying.
 	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
@@ -760,6 +769,7 @@ type CallbackTask struct {
 
 // CallbackTaskList defines model for CallbackTaskList.
 type CallbackTaskList struct {
+	// Data By generation, the oldest first.
 	Data []CallbackTask `json:"data"`
 }
 
@@ -777,8 +787,10 @@ type Endpoint struct {
 	//
 	//
 	// Example: {"password":"correct horse battery staple","type":"basic","username":"taskgate"}
-	Auth      *EndpointAuth `json:"auth,omitempty"`
-	CreatedAt time.Time     `json:"created_at"`
+	Auth *EndpointAuth `json:"auth,omitempty"`
+
+	// CreatedAt When it was first put.
+	CreatedAt time.Time `json:"created_at"`
 
 	// DisabledReason Why a task is in its state, or why an attempt ended as it did.
 	//
@@ -805,19 +817,27 @@ type Endpoint struct {
 	// - `rescheduled`: its start was moved
 	// - `completion_timeout`: an awaited completion never came
 	// - `internal`: a fault of the server
-	DisabledReason *Reason           `json:"disabled_reason,omitempty"`
-	Headers        map[string]string `json:"headers,omitempty"`
-	Labels         map[string]string `json:"labels,omitempty"`
+	DisabledReason *Reason `json:"disabled_reason,omitempty"`
+
+	// Headers Headers that every delivery has.
+	Headers map[string]string `json:"headers,omitempty"`
+
+	// Labels As configured.
+	Labels map[string]string `json:"labels,omitempty"`
 
 	// Live Figures of now and of the last minutes, about a second behind; absent when the store cannot tell now. They are
 	// for people and alerts, not for accounts: a process that dies takes its last second of them along.
 	Live *EndpointLive `json:"live,omitempty"`
 
 	// MaxConcurrency How many attempts may run at once, over all dispatchers; absent without a limit.
-	MaxConcurrency *int           `json:"max_concurrency,omitempty"`
-	Method         EndpointMethod `json:"method"`
+	MaxConcurrency *int `json:"max_concurrency,omitempty"`
 
-	// Name Example: emails
+	// Method HTTP method of deliveries.
+	Method EndpointMethod `json:"method"`
+
+	// Name Names it in the project.
+	//
+	// Example: emails
 	Name string `json:"name"`
 
 	// Paused Its tasks are held.
@@ -848,15 +868,19 @@ type Endpoint struct {
 	// Timeout A duration.
 	//
 	// Example: 30s
-	Timeout   string    `json:"timeout"`
+	Timeout string `json:"timeout"`
+
+	// UpdatedAt When its configuration last changed.
 	UpdatedAt time.Time `json:"updated_at"`
-	Url       string    `json:"url"`
+
+	// Url Where deliveries go.
+	Url string `json:"url"`
 
 	// Waiting Tasks that have not ended; absent when the store cannot tell now.
 	Waiting *int `json:"waiting,omitempty"`
 }
 
-// EndpointMethod defines model for Endpoint.Method.
+// EndpointMethod HTTP method of deliveries.
 type EndpointMethod string
 
 // EndpointAuth How deliveries show who they are, beside their signature. Secrets are never shown again; one that is absent stays as
@@ -871,45 +895,83 @@ type EndpointMethod string
 //
 // Example: {"password":"correct horse battery staple","type":"basic","username":"taskgate"}
 type EndpointAuth struct {
+	// Audience Audience to ask for.
 	Audience *string `json:"audience,omitempty"`
 
 	// Ca Certificates (PEM) to trust for this target besides the usual; with any type.
 	Ca *string `json:"ca,omitempty"`
 
 	// Certificate PEM, the client's own first.
-	Certificate  *string `json:"certificate,omitempty"`
-	ClientId     *string `json:"client_id,omitempty"`
+	Certificate *string `json:"certificate,omitempty"`
+
+	// ClientId Of `oauth2_client_credentials`.
+	ClientId *string `json:"client_id,omitempty"`
+
+	// ClientSecret Of `oauth2_client_credentials`.
 	ClientSecret *string `json:"client_secret,omitempty"`
-	Password     *string `json:"password,omitempty"`
+
+	// Password Of `basic`.
+	Password *string `json:"password,omitempty"`
 
 	// PrivateKey PEM.
-	PrivateKey *string  `json:"private_key,omitempty"`
-	Scopes     []string `json:"scopes,omitempty"`
-	Token      *string  `json:"token,omitempty"`
+	PrivateKey *string `json:"private_key,omitempty"`
+
+	// Scopes Scopes to ask for.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// Token Of `bearer`.
+	Token *string `json:"token,omitempty"`
 
 	// TokenUrl Guarded like `url`.
-	TokenUrl *string          `json:"token_url,omitempty"`
-	Type     EndpointAuthType `json:"type"`
-	Username *string          `json:"username,omitempty"`
+	TokenUrl *string `json:"token_url,omitempty"`
+
+	// Type The kind; it decides which other fields there are.
+	Type EndpointAuthType `json:"type"`
+
+	// Username Of `basic`.
+	Username *string `json:"username,omitempty"`
 }
 
-// EndpointAuthType defines model for EndpointAuth.Type.
+// EndpointAuthType The kind; it decides which other fields there are.
 type EndpointAuthType string
 
 // EndpointAuthPatch Fields of `EndpointAuth` to change; `null` stands for `none`. A new `type` begins with nothing of the present one.
 type EndpointAuthPatch struct {
-	Audience     *string  `json:"audience,omitempty"`
-	Ca           *string  `json:"ca,omitempty"`
-	Certificate  *string  `json:"certificate,omitempty"`
-	ClientId     *string  `json:"client_id,omitempty"`
-	ClientSecret *string  `json:"client_secret,omitempty"`
-	Password     *string  `json:"password,omitempty"`
-	PrivateKey   *string  `json:"private_key,omitempty"`
-	Scopes       []string `json:"scopes,omitempty"`
-	Token        *string  `json:"token,omitempty"`
-	TokenUrl     *string  `json:"token_url,omitempty"`
-	Type         *string  `json:"type,omitempty"`
-	Username     *string  `json:"username,omitempty"`
+	// Audience As in `EndpointAuth`.
+	Audience *string `json:"audience,omitempty"`
+
+	// Ca As in `EndpointAuth`.
+	Ca *string `json:"ca,omitempty"`
+
+	// Certificate As in `EndpointAuth`.
+	Certificate *string `json:"certificate,omitempty"`
+
+	// ClientId As in `EndpointAuth`.
+	ClientId *string `json:"client_id,omitempty"`
+
+	// ClientSecret As in `EndpointAuth`.
+	ClientSecret *string `json:"client_secret,omitempty"`
+
+	// Password As in `EndpointAuth`.
+	Password *string `json:"password,omitempty"`
+
+	// PrivateKey As in `EndpointAuth`.
+	PrivateKey *string `json:"private_key,omitempty"`
+
+	// Scopes As in `EndpointAuth`.
+	Scopes []string `json:"scopes,omitempty"`
+
+	// Token As in `EndpointAuth`.
+	Token *string `json:"token,omitempty"`
+
+	// TokenUrl As in `EndpointAuth`.
+	TokenUrl *string `json:"token_url,omitempty"`
+
+	// Type As in `EndpointAuth`.
+	Type *string `json:"type,omitempty"`
+
+	// Username As in `EndpointAuth`.
+	Username *string `json:"username,omitempty"`
 }
 
 // EndpointConfig defines model for EndpointConfig.
@@ -989,15 +1051,25 @@ type EndpointConfigMethod string
 
 // EndpointDepth Tasks that have not ended, by state. A `scheduled` one counts as that until its first attempt.
 type EndpointDepth struct {
-	Awaiting  int `json:"awaiting"`
-	Queued    int `json:"queued"`
-	Retrying  int `json:"retrying"`
-	Running   int `json:"running"`
+	// Awaiting Their handler answered "later".
+	Awaiting int `json:"awaiting"`
+
+	// Queued Due, no attempt has begun.
+	Queued int `json:"queued"`
+
+	// Retrying They wait for their next attempt.
+	Retrying int `json:"retrying"`
+
+	// Running An attempt runs.
+	Running int `json:"running"`
+
+	// Scheduled Their time is ahead.
 	Scheduled int `json:"scheduled"`
 }
 
 // EndpointList defines model for EndpointList.
 type EndpointList struct {
+	// Data By name.
 	Data []Endpoint `json:"data"`
 
 	// NextCursor For the next page; absent on the last one.
@@ -1073,7 +1145,9 @@ type EndpointPatch struct {
 
 // Fault defines model for Fault.
 type Fault struct {
-	// Detail Example: must be from 1 to 1000
+	// Detail What is wrong, in words.
+	//
+	// Example: must be from 1 to 1000
 	Detail string `json:"detail"`
 
 	// Pointer A JSON pointer (RFC 6901) into the body, or the name of a parameter or header.
@@ -1087,7 +1161,10 @@ type FinalState string
 
 // HeaderField defines model for HeaderField.
 type HeaderField struct {
-	Name  string `json:"name"`
+	// Name As the handler wrote it.
+	Name string `json:"name"`
+
+	// Value One line; a repeated header is listed as often.
 	Value string `json:"value"`
 }
 
@@ -1109,7 +1186,9 @@ type Health struct {
 
 // HealthCheck defines model for HealthCheck.
 type HealthCheck struct {
-	// Name Example: store
+	// Name The dependency.
+	//
+	// Example: store
 	Name string `json:"name"`
 
 	// Status A dependency is `ok` or `unavailable`; `degraded` is for the whole.
@@ -1121,6 +1200,7 @@ type HealthStatus string
 
 // Job A change of many tasks, with its progress.
 type Job struct {
+	// Action What is done to each task.
 	Action JobAction `json:"action"`
 
 	// Changed Tasks cancelled or retried so far.
@@ -1138,8 +1218,12 @@ type Job struct {
 	// Filter As asked for, with the states that are meant.
 	Filter JobFilter `json:"filter"`
 
-	// Id Example: 01kad2t5m6f0q9v3zj8y4w7xhc
-	Id    string   `json:"id"`
+	// Id Names the job.
+	//
+	// Example: 01kad2t5m6f0q9v3zj8y4w7xhc
+	Id string `json:"id"`
+
+	// Links Where to read on.
 	Links JobLinks `json:"links"`
 
 	// Matched Tasks found so far.
@@ -1165,25 +1249,36 @@ type Job struct {
 	State JobState `json:"state"`
 }
 
-// JobAction defines model for Job.Action.
+// JobAction What is done to each task.
 type JobAction string
 
 // JobFilter As asked for, with the states that are meant.
 type JobFilter struct {
-	CreatedAfter  *time.Time        `json:"created_after,omitempty"`
-	CreatedBefore *time.Time        `json:"created_before,omitempty"`
-	Endpoint      *string           `json:"endpoint,omitempty"`
-	Labels        map[string]string `json:"labels,omitempty"`
-	States        []TaskState       `json:"states"`
+	// CreatedAfter Only tasks accepted at this time or later.
+	CreatedAfter *time.Time `json:"created_after,omitempty"`
+
+	// CreatedBefore Only tasks accepted before this time.
+	CreatedBefore *time.Time `json:"created_before,omitempty"`
+
+	// Endpoint Only tasks of this endpoint.
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// Labels Only tasks with all of these.
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// States Only tasks in these states.
+	States []TaskState `json:"states"`
 }
 
-// JobLinks defines model for JobLinks.
+// JobLinks Where to read on.
 type JobLinks struct {
+	// Self Path of the job.
 	Self string `json:"self"`
 }
 
 // JobList defines model for JobList.
 type JobList struct {
+	// Data Newest first.
 	Data []Job `json:"data"`
 
 	// NextCursor For the next page; absent on the last one.
@@ -1196,6 +1291,7 @@ type JobState string
 
 // Key defines model for Key.
 type Key struct {
+	// CreatedAt When it was made.
 	CreatedAt time.Time `json:"created_at"`
 
 	// CreatedBy Id of the key that made it, `admin` for the bootstrap key.
@@ -1204,7 +1300,9 @@ type Key struct {
 	// ExpiresAt Its end, when it has one.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
-	// Id Example: 06a5d0ktj1bqg7s4n2
+	// Id Names the key; no secret.
+	//
+	// Example: 06a5d0ktj1bqg7s4n2
 	Id string `json:"id"`
 
 	// Key What authenticates; only in the answer to the request that made it.
@@ -1212,16 +1310,22 @@ type Key struct {
 
 	// LastUsedAt Up to a minute late; absent when it never was.
 	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
-	Name       string     `json:"name"`
+
+	// Name For people.
+	Name string `json:"name"`
 
 	// Prefix What the key begins with.
 	//
 	// Example: tg_06a5d0ktj1bqg7s4n2
 	Prefix string `json:"prefix"`
 
-	// Project Example: default
-	Project string  `json:"project"`
-	Scopes  []Scope `json:"scopes"`
+	// Project The project that it acts in.
+	//
+	// Example: default
+	Project string `json:"project"`
+
+	// Scopes What it may do.
+	Scopes []Scope `json:"scopes"`
 }
 
 // KeyConfig defines model for KeyConfig.
@@ -1251,6 +1355,7 @@ type KeyConfig struct {
 
 // KeyList defines model for KeyList.
 type KeyList struct {
+	// Data The oldest first.
 	Data []Key `json:"data"`
 
 	// NextCursor For the next page; absent on the last one.
@@ -1276,7 +1381,9 @@ type Problem struct {
 
 	// Instance Id of the request, as in `X-Request-Id`.
 	Instance string `json:"instance"`
-	Status   int    `json:"status"`
+
+	// Status As the status of the answer.
+	Status int `json:"status"`
 
 	// TaskId The task it is about, when the caller may not know its id.
 	TaskId *string `json:"task_id,omitempty"`
@@ -1295,9 +1402,12 @@ type ProblemCode string
 
 // Project defines model for Project.
 type Project struct {
+	// CreatedAt When it was made.
 	CreatedAt time.Time `json:"created_at"`
 
-	// Name Example: acme
+	// Name Names it in the installation.
+	//
+	// Example: acme
 	Name string `json:"name"`
 
 	// PreviousSecretUntil Until then the secret before it signs, too.
@@ -1308,7 +1418,9 @@ type Project struct {
 
 	// Secret The signing secret of its callbacks; only in the answer to the request that set or generated it. A private key
 	// that was generated is never shown.
-	Secret    *string   `json:"secret,omitempty"`
+	Secret *string `json:"secret,omitempty"`
+
+	// UpdatedAt When it last changed.
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
@@ -1322,6 +1434,7 @@ type ProjectConfig struct {
 
 // ProjectList defines model for ProjectList.
 type ProjectList struct {
+	// Data By name.
 	Data []Project `json:"data"`
 
 	// NextCursor For the next page; absent on the last one.
@@ -1493,7 +1606,7 @@ type SecretRotation struct {
 // get the public part. Absent: as the secret given or present, else `v1`.
 type SignatureScheme string
 
-// Task defines model for Task.
+// Task One unit of work, and what is known of it.
 type Task struct {
 	// Attempts Attempts begun, over all generations.
 	Attempts int `json:"attempts"`
@@ -1515,7 +1628,9 @@ type Task struct {
 	// EndedAt When it ended.
 	EndedAt *time.Time `json:"ended_at,omitempty"`
 
-	// Endpoint Example: emails
+	// Endpoint Name of the endpoint that it is for.
+	//
+	// Example: emails
 	Endpoint string `json:"endpoint"`
 
 	// ExpiresAt Latest start, when one was given.
@@ -1533,8 +1648,10 @@ type Task struct {
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// LastStatus HTTP status of the latest answer; absent when there was none.
-	LastStatus *int      `json:"last_status,omitempty"`
-	Links      TaskLinks `json:"links"`
+	LastStatus *int `json:"last_status,omitempty"`
+
+	// Links Where to read on.
+	Links TaskLinks `json:"links"`
 
 	// NextAttemptAt When the next attempt is due; while scheduled or retrying.
 	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
@@ -1589,40 +1706,53 @@ type Task struct {
 
 // TaskCallback Where its end is told, as submitted, without the headers.
 type TaskCallback struct {
-	// Endpoint Example: task-hooks
+	// Endpoint As submitted.
+	//
+	// Example: task-hooks
 	Endpoint *string `json:"endpoint,omitempty"`
 
 	// On States that are told.
 	On []FinalState `json:"on"`
 
-	// Url Example: https://app.example.com/hooks/tasks
+	// Url As submitted.
+	//
+	// Example: https://app.example.com/hooks/tasks
 	Url *string `json:"url,omitempty"`
 }
 
 // TaskEvent The body of a callback.
 type TaskEvent struct {
+	// Data One unit of work, and what is known of it.
 	Data Task `json:"data"`
 
 	// Timestamp When the task ended.
-	Timestamp time.Time     `json:"timestamp"`
-	Type      TaskEventType `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+
+	// Type Which end it was.
+	Type TaskEventType `json:"type"`
 }
 
-// TaskEventType defines model for TaskEvent.Type.
+// TaskEventType Which end it was.
 type TaskEventType string
 
-// TaskLinks defines model for TaskLinks.
+// TaskLinks Where to read on.
 type TaskLinks struct {
+	// Attempts Path of its attempts.
 	Attempts string `json:"attempts"`
 
 	// Callbacks Only of a task with a `callback`.
 	Callbacks *string `json:"callbacks,omitempty"`
-	Result    string  `json:"result"`
-	Self      string  `json:"self"`
+
+	// Result Path of the handler's answer itself.
+	Result string `json:"result"`
+
+	// Self Path of the task.
+	Self string `json:"self"`
 }
 
 // TaskList defines model for TaskList.
 type TaskList struct {
+	// Data Newest first.
 	Data []Task `json:"data"`
 
 	// NextCursor For the next page; absent on the last one.
@@ -1786,16 +1916,16 @@ type PayloadTooLarge = Problem
 // RequestTimeout RFC 9457 problem details.
 type RequestTimeout = Problem
 
-// TaskAccepted defines model for TaskAccepted.
+// TaskAccepted One unit of work, and what is known of it.
 type TaskAccepted = Task
 
-// TaskChanged defines model for TaskChanged.
+// TaskChanged One unit of work, and what is known of it.
 type TaskChanged = Task
 
-// TaskEnded defines model for TaskEnded.
+// TaskEnded One unit of work, and what is known of it.
 type TaskEnded = Task
 
-// TaskRestarted defines model for TaskRestarted.
+// TaskRestarted One unit of work, and what is known of it.
 type TaskRestarted = Task
 
 // Unauthorized RFC 9457 problem details.

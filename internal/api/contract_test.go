@@ -138,6 +138,17 @@ func TestContractIsClosedAndDescribed(t *testing.T) {
 	}
 }
 
+// The reference has a word for every field.
+func TestContractFieldsAreDescribed(t *testing.T) {
+	for name, schema := range loadDocument(t).Components.Schemas {
+		for field, ref := range schema.Value.Properties {
+			if ref.Value.Description == "" {
+				t.Errorf("%s.%s is not described", name, field)
+			}
+		}
+	}
+}
+
 func each(doc *openapi3.T, f func(item *openapi3.PathItem, path string, op *openapi3.Operation)) {
 	for path, item := range doc.Paths.Map() {
 		for _, op := range item.Operations() {
