@@ -482,6 +482,36 @@ func (e TaskState) Valid() bool {
 	}
 }
 
+// Defines values for Verdict.
+const (
+	VerdictGone        Verdict = "gone"
+	VerdictInterrupted Verdict = "interrupted"
+	VerdictPostpone    Verdict = "postpone"
+	VerdictRefuse      Verdict = "refuse"
+	VerdictRetry       Verdict = "retry"
+	VerdictSuccess     Verdict = "success"
+)
+
+// Valid indicates whether the value is a known member of the Verdict enum.
+func (e Verdict) Valid() bool {
+	switch e {
+	case VerdictGone:
+		return true
+	case VerdictInterrupted:
+		return true
+	case VerdictPostpone:
+		return true
+	case VerdictRefuse:
+		return true
+	case VerdictRetry:
+		return true
+	case VerdictSuccess:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetReadinessParamsVerbose.
 const (
 	GetReadinessParamsVerboseEmpty GetReadinessParamsVerbose = ""
@@ -1141,6 +1171,119 @@ type EndpointPatch struct {
 
 	// Url As in `EndpointConfig`; it has no default.
 	Url *string `json:"url,omitempty"`
+}
+
+// EndpointTest defines model for EndpointTest.
+type EndpointTest struct {
+	// ContentType Media type of the payload; default `application/json`.
+	//
+	// Example: application/json
+	ContentType *string `json:"content_type,omitempty"`
+
+	// Headers Headers for the handler, up to 50 and 16 KiB. Those that HTTP or Taskgate sets are refused: `Host`, `Content-*`
+	// (but `Content-Encoding`, `Content-Language`, `Content-Disposition`, `Content-Location`), `Connection` and the
+	// other hop-by-hop ones, `User-Agent`, `Idempotency-Key`, `traceparent`, `tracestate`, `webhook-*`, `Taskgate-*`.
+	//
+	//
+	// Example: {"X-Tenant":"acme"}
+	Headers *Headers `json:"headers,omitempty"`
+
+	// Payload Any JSON, sent byte for byte as written here; 64 KiB at most. With a `content_type` that is not JSON it must be
+	// a string, and its text is sent.
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+// EndpointTestResult defines model for EndpointTestResult.
+type EndpointTestResult struct {
+	// Answer First KiB of the answer's body as text; what is not UTF-8 is replaced.
+	Answer *string `json:"answer,omitempty"`
+
+	// DurationMs Milliseconds to the end of the answer.
+	DurationMs int64 `json:"duration_ms"`
+
+	// Id What the handler saw as `webhook-id`; it names no task.
+	Id string `json:"id"`
+
+	// Reason Why a task is in its state, or why an attempt ended as it did.
+	//
+	// - `handler_4xx`: 408, 425, or a 4xx that the policy retries
+	// - `handler_5xx`: 5xx but 501
+	// - `throttled`: 429, or 503 with Retry-After
+	// - `permanent_status`: a status that is never retried
+	// - `endpoint_gone`: 410; the endpoint is disabled
+	// - `redirect`: 3xx; redirects are not followed
+	// - `retry_never`: the handler said `Taskgate-Retry: never`
+	// - `result_too_large`: the answer's body is over the endpoint's limit
+	// - `timeout`: no whole answer within the attempt's limit
+	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
+	// - `protocol_error`: the answer was not HTTP, or broke off
+	// - `blocked_address`: the address must not be called
+	// - `attempts_exhausted`, `max_age`: the retry policy's end
+	// - `lost_worker`: the process that ran an attempt died
+	// - `cancelled`: by its user
+	// - `expired`: `expires_at` passed before an attempt began
+	// - `endpoint_deleted`: its endpoint was deleted
+	// - `shutdown`: an attempt was given up because its process stopped
+	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
+	// - `completion_timeout`: an awaited completion never came
+	// - `internal`: a fault of the server
+	Reason *Reason `json:"reason,omitempty"`
+
+	// Status HTTP status of the answer; absent without one.
+	Status *int `json:"status,omitempty"`
+
+	// Task What the first attempt of a task would have come to.
+	Task EndpointTestTask `json:"task"`
+
+	// Verdict What an answer, or none, means. `success`: done. `retry`: try again by the policy. `postpone`: try again when the
+	// handler said. `refuse`: never try again. `gone`: never try again, and disable the endpoint. `interrupted`: the
+	// dispatcher stopped meanwhile.
+	Verdict Verdict `json:"verdict"`
+}
+
+// EndpointTestTask What the first attempt of a task would have come to.
+type EndpointTestTask struct {
+	// DisablesEndpoint The endpoint would have been disabled.
+	DisablesEndpoint *bool `json:"disables_endpoint,omitempty"`
+
+	// NextAttemptIn How long it would wait for its next attempt, a duration; jitter may shorten it.
+	//
+	// Example: 5s
+	NextAttemptIn *string `json:"next_attempt_in,omitempty"`
+
+	// Reason Why a task is in its state, or why an attempt ended as it did.
+	//
+	// - `handler_4xx`: 408, 425, or a 4xx that the policy retries
+	// - `handler_5xx`: 5xx but 501
+	// - `throttled`: 429, or 503 with Retry-After
+	// - `permanent_status`: a status that is never retried
+	// - `endpoint_gone`: 410; the endpoint is disabled
+	// - `redirect`: 3xx; redirects are not followed
+	// - `retry_never`: the handler said `Taskgate-Retry: never`
+	// - `result_too_large`: the answer's body is over the endpoint's limit
+	// - `timeout`: no whole answer within the attempt's limit
+	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
+	// - `protocol_error`: the answer was not HTTP, or broke off
+	// - `blocked_address`: the address must not be called
+	// - `attempts_exhausted`, `max_age`: the retry policy's end
+	// - `lost_worker`: the process that ran an attempt died
+	// - `cancelled`: by its user
+	// - `expired`: `expires_at` passed before an attempt began
+	// - `endpoint_deleted`: its endpoint was deleted
+	// - `shutdown`: an attempt was given up because its process stopped
+	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
+	// - `completion_timeout`: an awaited completion never came
+	// - `internal`: a fault of the server
+	Reason *Reason `json:"reason,omitempty"`
+
+	// State Where a task stands. `scheduled`: its time is ahead. `queued`: due, no attempt has begun. `running`: an attempt
+	// runs. `retrying`: it waits for its next attempt. `awaiting`: the handler answered "later". Final, and never
+	// changed but by a retry: `succeeded`, `failed` (kept as a dead letter), `cancelled`, `expired`.
+	State TaskState `json:"state"`
 }
 
 // Fault defines model for Fault.
@@ -1847,6 +1990,11 @@ type TaskSubmission struct {
 	Timeout *string `json:"timeout,omitempty"`
 }
 
+// Verdict What an answer, or none, means. `success`: done. `retry`: try again by the policy. `postpone`: try again when the
+// handler said. `refuse`: never try again. `gone`: never try again, and disable the endpoint. `interrupted`: the
+// dispatcher stopped meanwhile.
+type Verdict string
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -2157,6 +2305,9 @@ type PutEndpointJSONRequestBody = EndpointConfig
 // RotateSecretJSONRequestBody defines body for RotateSecret for application/json ContentType.
 type RotateSecretJSONRequestBody = SecretRotation
 
+// TestEndpointJSONRequestBody defines body for TestEndpoint for application/json ContentType.
+type TestEndpointJSONRequestBody = EndpointTest
+
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = KeyConfig
 
@@ -2445,6 +2596,38 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/endpoints/{name}/tasks (the `SubmitRawTask` operationId).
 	SubmitRawTaskWithBody(ctx context.Context, name EndpointName, params *SubmitRawTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestEndpointWithBody Call an endpoint's handler once
+	//
+	// A dispatcher makes one real request now, as for the first attempt of a task, signed and guarded like any, but with
+	// `Taskgate-Test: true`. The answer is 200 whatever the handler did, and says what would have become of a task.
+	//
+	// Nothing is stored or counted, nothing is repeated, and no limit is waited for; paused and disabled endpoints can be
+	// tested too, and a 410 disables nothing. The request is bounded by the endpoint's timeout and by 30 s. 503 when no
+	// dispatcher took it within 5 s.
+	//
+	// Without a body the handler gets an empty one.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/endpoints/{name}/test (the `TestEndpoint` operationId).
+	TestEndpointWithBody(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestEndpoint Call an endpoint's handler once
+	//
+	// A dispatcher makes one real request now, as for the first attempt of a task, signed and guarded like any, but with
+	// `Taskgate-Test: true`. The answer is 200 whatever the handler did, and says what would have become of a task.
+	//
+	// Nothing is stored or counted, nothing is repeated, and no limit is waited for; paused and disabled endpoints can be
+	// tested too, and a 410 disables nothing. The request is bounded by the endpoint's timeout and by 30 s. 503 when no
+	// dispatcher took it within 5 s.
+	//
+	// Without a body the handler gets an empty one.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/endpoints/{name}/test (the `TestEndpoint` operationId).
+	TestEndpoint(ctx context.Context, name EndpointName, body TestEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListJobs List jobs, newest first
 	//
@@ -3102,6 +3285,58 @@ func (c *Client) RotateSecret(ctx context.Context, name EndpointName, body Rotat
 // Corresponds with POST /v1/endpoints/{name}/tasks (the `SubmitRawTask` operationId).
 func (c *Client) SubmitRawTaskWithBody(ctx context.Context, name EndpointName, params *SubmitRawTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewSubmitRawTaskRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestEndpointWithBody Call an endpoint's handler once
+//
+// A dispatcher makes one real request now, as for the first attempt of a task, signed and guarded like any, but with
+// `Taskgate-Test: true`. The answer is 200 whatever the handler did, and says what would have become of a task.
+//
+// Nothing is stored or counted, nothing is repeated, and no limit is waited for; paused and disabled endpoints can be
+// tested too, and a 410 disables nothing. The request is bounded by the endpoint's timeout and by 30 s. 503 when no
+// dispatcher took it within 5 s.
+//
+// Without a body the handler gets an empty one.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/endpoints/{name}/test (the `TestEndpoint` operationId).
+func (c *Client) TestEndpointWithBody(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestEndpointRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestEndpoint Call an endpoint's handler once
+//
+// A dispatcher makes one real request now, as for the first attempt of a task, signed and guarded like any, but with
+// `Taskgate-Test: true`. The answer is 200 whatever the handler did, and says what would have become of a task.
+//
+// Nothing is stored or counted, nothing is repeated, and no limit is waited for; paused and disabled endpoints can be
+// tested too, and a 410 disables nothing. The request is bounded by the endpoint's timeout and by 30 s. 503 when no
+// dispatcher took it within 5 s.
+//
+// Without a body the handler gets an empty one.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/endpoints/{name}/test (the `TestEndpoint` operationId).
+func (c *Client) TestEndpoint(ctx context.Context, name EndpointName, body TestEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestEndpointRequest(c.Server, name, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4533,6 +4768,53 @@ func NewSubmitRawTaskRequestWithBody(server string, name EndpointName, params *S
 		}
 
 	}
+
+	return req, nil
+}
+
+// NewTestEndpointRequest calls the generic TestEndpoint builder with application/json body
+func NewTestEndpointRequest(server string, name EndpointName, body TestEndpointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewTestEndpointRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewTestEndpointRequestWithBody constructs an http.Request for the TestEndpoint method, with any body, and a specified content type
+func NewTestEndpointRequestWithBody(server string, name EndpointName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/endpoints/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -5970,6 +6252,38 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/endpoints/{name}/tasks (the `SubmitRawTask` operationId).
 	SubmitRawTaskWithBodyWithResponse(ctx context.Context, name EndpointName, params *SubmitRawTaskParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SubmitRawTaskResponse, error)
+
+	// TestEndpointWithBodyWithResponse Call an endpoint's handler once
+	//
+	// A dispatcher makes one real request now, as for the first attempt of a task, signed and guarded like any, but with
+	// `Taskgate-Test: true`. The answer is 200 whatever the handler did, and says what would have become of a task.
+	//
+	// Nothing is stored or counted, nothing is repeated, and no limit is waited for; paused and disabled endpoints can be
+	// tested too, and a 410 disables nothing. The request is bounded by the endpoint's timeout and by 30 s. 503 when no
+	// dispatcher took it within 5 s.
+	//
+	// Without a body the handler gets an empty one.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/endpoints/{name}/test (the `TestEndpoint` operationId).
+	TestEndpointWithBodyWithResponse(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TestEndpointResponse, error)
+
+	// TestEndpointWithResponse Call an endpoint's handler once
+	//
+	// A dispatcher makes one real request now, as for the first attempt of a task, signed and guarded like any, but with
+	// `Taskgate-Test: true`. The answer is 200 whatever the handler did, and says what would have become of a task.
+	//
+	// Nothing is stored or counted, nothing is repeated, and no limit is waited for; paused and disabled endpoints can be
+	// tested too, and a 410 disables nothing. The request is bounded by the endpoint's timeout and by 30 s. 503 when no
+	// dispatcher took it within 5 s.
+	//
+	// Without a body the handler gets an empty one.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/endpoints/{name}/test (the `TestEndpoint` operationId).
+	TestEndpointWithResponse(ctx context.Context, name EndpointName, body TestEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*TestEndpointResponse, error)
 
 	// ListJobsWithResponse List jobs, newest first
 	//
@@ -8508,6 +8822,211 @@ func (r SubmitRawTaskResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r SubmitRawTaskResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// TestEndpointResponse200Headers the declared response headers of an HTTP 200 response for TestEndpoint
+type TestEndpointResponse200Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse400Headers the declared response headers of an HTTP 400 response for TestEndpoint
+type TestEndpointResponse400Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse401Headers the declared response headers of an HTTP 401 response for TestEndpoint
+type TestEndpointResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// TestEndpointResponse403Headers the declared response headers of an HTTP 403 response for TestEndpoint
+type TestEndpointResponse403Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse404Headers the declared response headers of an HTTP 404 response for TestEndpoint
+type TestEndpointResponse404Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse406Headers the declared response headers of an HTTP 406 response for TestEndpoint
+type TestEndpointResponse406Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse408Headers the declared response headers of an HTTP 408 response for TestEndpoint
+type TestEndpointResponse408Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse413Headers the declared response headers of an HTTP 413 response for TestEndpoint
+type TestEndpointResponse413Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse415Headers the declared response headers of an HTTP 415 response for TestEndpoint
+type TestEndpointResponse415Headers struct {
+	Accept     string
+	XRequestId string
+}
+
+// TestEndpointResponse422Headers the declared response headers of an HTTP 422 response for TestEndpoint
+type TestEndpointResponse422Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse500Headers the declared response headers of an HTTP 500 response for TestEndpoint
+type TestEndpointResponse500Headers struct {
+	XRequestId string
+}
+
+// TestEndpointResponse503Headers the declared response headers of an HTTP 503 response for TestEndpoint
+type TestEndpointResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+type TestEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EndpointTestResult
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON406 the response for an HTTP 406 `application/problem+json` response
+	ApplicationproblemJSON406 *NotAcceptable
+	// ApplicationproblemJSON408 the response for an HTTP 408 `application/problem+json` response
+	ApplicationproblemJSON408 *RequestTimeout
+	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationproblemJSON413 *PayloadTooLarge
+	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationproblemJSON415 *UnsupportedMediaType
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Invalid
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *InternalError
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *TestEndpointResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *TestEndpointResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *TestEndpointResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *TestEndpointResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *TestEndpointResponse404Headers
+	// Headers406 the parsed response headers for an HTTP 406 response
+	Headers406 *TestEndpointResponse406Headers
+	// Headers408 the parsed response headers for an HTTP 408 response
+	Headers408 *TestEndpointResponse408Headers
+	// Headers413 the parsed response headers for an HTTP 413 response
+	Headers413 *TestEndpointResponse413Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *TestEndpointResponse415Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *TestEndpointResponse422Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *TestEndpointResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *TestEndpointResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestEndpointResponse) GetJSON200() *EndpointTestResult {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON404() *NotFound {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON406 returns the response for an HTTP 406 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON406() *NotAcceptable {
+	return r.ApplicationproblemJSON406
+}
+
+// GetApplicationproblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON408() *RequestTimeout {
+	return r.ApplicationproblemJSON408
+}
+
+// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON413() *PayloadTooLarge {
+	return r.ApplicationproblemJSON413
+}
+
+// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationproblemJSON415
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON422() *Invalid {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON500() *InternalError {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r TestEndpointResponse) GetApplicationproblemJSON503() *Unavailable {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r TestEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestEndpointResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12518,6 +13037,50 @@ func (c *ClientWithResponses) SubmitRawTaskWithBodyWithResponse(ctx context.Cont
 	return ParseSubmitRawTaskResponse(rsp)
 }
 
+// TestEndpointWithBodyWithResponse Call an endpoint's handler once
+//
+// A dispatcher makes one real request now, as for the first attempt of a task, signed and guarded like any, but with
+// `Taskgate-Test: true`. The answer is 200 whatever the handler did, and says what would have become of a task.
+//
+// Nothing is stored or counted, nothing is repeated, and no limit is waited for; paused and disabled endpoints can be
+// tested too, and a 410 disables nothing. The request is bounded by the endpoint's timeout and by 30 s. 503 when no
+// dispatcher took it within 5 s.
+//
+// Without a body the handler gets an empty one.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/endpoints/{name}/test (the `TestEndpoint` operationId).
+func (c *ClientWithResponses) TestEndpointWithBodyWithResponse(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TestEndpointResponse, error) {
+	rsp, err := c.TestEndpointWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestEndpointResponse(rsp)
+}
+
+// TestEndpointWithResponse Call an endpoint's handler once
+//
+// A dispatcher makes one real request now, as for the first attempt of a task, signed and guarded like any, but with
+// `Taskgate-Test: true`. The answer is 200 whatever the handler did, and says what would have become of a task.
+//
+// Nothing is stored or counted, nothing is repeated, and no limit is waited for; paused and disabled endpoints can be
+// tested too, and a 410 disables nothing. The request is bounded by the endpoint's timeout and by 30 s. 503 when no
+// dispatcher took it within 5 s.
+//
+// Without a body the handler gets an empty one.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/endpoints/{name}/test (the `TestEndpoint` operationId).
+func (c *ClientWithResponses) TestEndpointWithResponse(ctx context.Context, name EndpointName, body TestEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*TestEndpointResponse, error) {
+	rsp, err := c.TestEndpoint(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestEndpointResponse(rsp)
+}
+
 // ListJobsWithResponse List jobs, newest first
 //
 // The project's jobs. A job is remembered for 7 days after its end.
@@ -15628,6 +16191,253 @@ func ParseSubmitRawTaskResponse(rsp *http.Response) (*SubmitRawTaskResponse, err
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers SubmitRawTaskResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseTestEndpointResponse parses an HTTP response from a TestEndpointWithResponse call
+func ParseTestEndpointResponse(rsp *http.Response) (*TestEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EndpointTestResult
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest NotAcceptable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest RequestTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest PayloadTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers TestEndpointResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers TestEndpointResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers TestEndpointResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers TestEndpointResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers TestEndpointResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 406:
+		var headers TestEndpointResponse406Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers406 = &headers
+	case rsp.StatusCode == 408:
+		var headers TestEndpointResponse408Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers408 = &headers
+	case rsp.StatusCode == 413:
+		var headers TestEndpointResponse413Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers413 = &headers
+	case rsp.StatusCode == 415:
+		var headers TestEndpointResponse415Headers
+		if values := rsp.Header.Values("Accept"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Accept", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Accept = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers415 = &headers
+	case rsp.StatusCode == 422:
+		var headers TestEndpointResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 500:
+		var headers TestEndpointResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers TestEndpointResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {

@@ -143,6 +143,13 @@ type Authenticator interface {
 	Authenticate(r *http.Request) (auth.Principal, error)
 }
 
+// Trials has handlers called for what is no task.
+type Trials interface {
+	// Try makes one call. Its error is that no call was made, or that what
+	// came of it is not known.
+	Try(ctx context.Context, t task.Trial) (task.TrialResult, error)
+}
+
 // URLChecker says what is wrong with a handler's URL.
 type URLChecker func(url string) (detail string, ok bool)
 
@@ -167,6 +174,7 @@ type Deps struct {
 	Keys      Keys
 	Queues    Queues
 	Secrets   Secrets
+	Trials    Trials
 	Auth      Authenticator
 	CheckURL  URLChecker
 	Ready     []Check

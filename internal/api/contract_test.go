@@ -125,16 +125,32 @@ func TestContractIsClosedAndDescribed(t *testing.T) {
 			}
 		}
 	})
-	for _, name := range []string{"TaskSubmission", "Reschedule", "BulkRequest", "BulkFilter", "EndpointConfig", "EndpointPatch", "Retry", "RetryPatch", "ResultPolicy", "ResultPolicyPatch", "SecretRotation", "KeyConfig", "ProjectConfig"} {
-		schema := doc.Components.Schemas[name].Value
-		if has := schema.AdditionalProperties.Has; has == nil || *has {
-			t.Errorf("%s takes unknown fields", name)
+	each(doc, func(_ *openapi3.PathItem, _ string, op *openapi3.Operation) {
+		if op.RequestBody == nil {
+			return
 		}
-		for field, ref := range schema.Properties {
-			if ref.Value.Description == "" {
-				t.Errorf("%s.%s is not described", name, field)
-			}
+		for _, media := range op.RequestBody.Value.Content {
+			closedAndDescribed(t, op.OperationID, media.Schema)
 		}
+	})
+}
+
+// closedAndDescribed goes through an object of a request, and those within:
+// it is described as a whole, or each of its members is.
+func closedAndDescribed(t *testing.T, name string, ref *openapi3.SchemaRef) {
+	t.Helper()
+	schema := ref.Value
+	if has := schema.AdditionalProperties.Has; len(schema.Properties) > 0 && (has == nil || *has) {
+		t.Errorf("%s takes unknown fields", name)
+	}
+	for field, inner := range schema.Properties {
+		if inner.Value.Description == "" && schema.Description == "" {
+			t.Errorf("%s.%s is not described", name, field)
+		}
+		closedAndDescribed(t, name+"."+field, inner)
+	}
+	if schema.Items != nil {
+		closedAndDescribed(t, name+"[]", schema.Items)
 	}
 }
 

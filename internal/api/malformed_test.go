@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,21 +26,6 @@ func invalid(name, rest string, pointers ...string) refusal {
 
 func put(name, rest string, pointers ...string) refusal {
 	return refusal{name, "PUT", "/v1/endpoints/new", `{"url":"https://a.example/",` + rest + `}`, nil, 422, "invalid", pointers}
-}
-
-func posted(name, target, body string, status int, code string, pointers ...string) refusal {
-	return refusal{name, "POST", target, body, nil, status, code, pointers}
-}
-
-// patch is refused for the endpoint "emails".
-func patch(name, body string, pointers ...string) refusal {
-	return refusal{name, "PATCH", "/v1/endpoints/emails", body, []string{mergePatch}, 422, "invalid", pointers}
-}
-
-const mergePatch = "Content-Type: application/merge-patch+json"
-
-func key(name, body string, pointers ...string) refusal {
-	return refusal{name, "POST", "/v1/keys", body, nil, 422, "invalid", pointers}
 }
 
 func raw(name, query string, pointers ...string) refusal {
@@ -174,32 +160,6 @@ func refusals() []refusal {
 		put("paused", `"paused":"yes"`, "/paused"),
 		{"endpoint config too large", "PUT", "/v1/endpoints/new", `{"url":"` + strings.Repeat("x", 66<<10) + `"}`, nil, 413, "payload_too_large", nil},
 
-		// Patches of an endpoint.
-		{"patch as JSON", "PATCH", "/v1/endpoints/emails", `{}`, nil, 415, "unsupported_media_type", nil},
-		{"patch of nothing", "PATCH", "/v1/endpoints/emails", " ", []string{mergePatch}, 400, "malformed", nil},
-		{"patch of an unknown endpoint", "PATCH", "/v1/endpoints/nope", `{"timeout":5}`, []string{mergePatch}, 404, "not_found", nil},
-		{"patch of no endpoint's name", "PATCH", "/v1/endpoints/a%20b", `{}`, []string{mergePatch}, 400, "invalid_parameter", []string{"name"}},
-		patch("patch is a list", `[{"op":"remove","path":"/retry"}]`, ""),
-		patch("patch is null", `null`, ""),
-		patch("patch without a URL", `{"url":null}`, "/url"),
-		patch("patch of the secret away", `{"secret":null}`, "/secret"),
-		patch("patch of the secret", `{"secret":"hush"}`, "/secret"),
-		patch("patch of unknown fields", `{"colour":null,"retry":{"attempts":null},"name":"other"}`, "/colour", "/name", "/retry/attempts"),
-		patch("patch with wrong types", `{"timeout":5,"paused":"no","headers":[],"labels":{"a":{"b":null}}}`, "/headers", "/labels/a", "/paused", "/timeout"),
-		patch("patch with wrong values", `{"method":"GET","url":"ftp://a","timeout":"26m","retry":{"min_backoff":"7h","schedule":["x"]},
-			"result":{"oversize":"keep","max_bytes":0},"headers":{"Authorization":"x"}}`,
-			"/headers/Authorization", "/method", "/result/max_bytes", "/result/oversize", "/retry/schedule/0", "/timeout", "/url"),
-		patch("patch with a null in a list", `{"retry":{"retry_on":[null]}}`, "/retry/retry_on/0"),
-		patch("patch with a name twice", `{"timeout":"5s","timeout":"6s"}`, "/timeout"),
-
-		// Rotations of a secret.
-		posted("rotate-secret with wrong values", "/v1/endpoints/emails/rotate-secret", `{"overlap":"31d","secret":"hush"}`, 422, "invalid", "/overlap", "/secret"),
-		posted("rotate-secret with wrong types", "/v1/endpoints/emails/rotate-secret", `{"overlap":24,"secret":null,"grace":1}`, 422, "invalid",
-			"/grace", "/overlap", "/secret"),
-		posted("rotate-secret with a list", "/v1/endpoints/emails/rotate-secret", `[]`, 415, "unsupported_media_type"),
-		posted("rotate-secret of an unknown endpoint", "/v1/endpoints/nope/rotate-secret", "", 404, "not_found"),
-		posted("rotate-secret of no endpoint's name", "/v1/endpoints/-/rotate-secret", "", 400, "invalid_parameter", "name"),
-
 		// Keys and projects.
 		key("key without anything", `{}`, "/name", "/scopes"),
 		key("key without scopes", `{"name":"x","scopes":[]}`, "/scopes"),
@@ -284,7 +244,7 @@ func refusals() []refusal {
 func TestRefusals(t *testing.T) {
 	w := newWorld()
 	c := newClient(t, w.server(t))
-	for _, r := range refusals() {
+	for _, r := range slices.Concat(refusals(), endpointRefusals()) {
 		t.Run(r.name, func(t *testing.T) {
 			before := len(w.submitted)
 			a := c.send(t, r.method, r.target, r.body, r.headers...)

@@ -29,6 +29,7 @@ const (
 var delivered = map[string]bool{
 	"Taskgate-Attempt": true, "Taskgate-Max-Attempts": true, "Taskgate-Suspect": true,
 	"Taskgate-Endpoint": true, "Taskgate-Deadline": true, "Taskgate-Completion-Url": true,
+	"Taskgate-Test": true,
 }
 
 // rawOptions reads each option from the query or from its header.

@@ -42,6 +42,8 @@ type world struct {
 	lastQuery task.Query
 	jobs      []bulk.Job // oldest first
 	page      task.Page
+	tried     []task.Trial
+	trial     task.TrialResult
 	figures   map[task.EndpointID]task.Figures
 	logged    strings.Builder
 	changed   chan struct{} // closed and replaced when log grows
@@ -85,6 +87,7 @@ func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *a
 	deps := api.Deps{
 		Engine: w, Results: w, Waiter: w, Jobs: jobs{w}, Endpoints: registry{w},
 		Projects: registry{w}, Keys: registry{w}, Queues: queues{w}, Secrets: secrets{}, Auth: key,
+		Trials:   w,
 		CheckURL: checkURL,
 		Ready: []api.Check{
 			{Name: "store", Ready: func(context.Context) error { return w.failing("store") }},
@@ -287,6 +290,13 @@ func (w *world) Figures(_ context.Context, eps []task.EndpointID, _ time.Time) (
 		out[i].Over = 250 * time.Second
 	}
 	return out, w.enter("figures")
+}
+
+func (w *world) Try(_ context.Context, t task.Trial) (task.TrialResult, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tried = append(w.tried, t)
+	return w.trial, w.enter("try")
 }
 
 // Wait waits for the test to end a task.

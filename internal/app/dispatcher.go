@@ -34,6 +34,7 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 		})
 	})
 	a.background("cancellations", func(ctx context.Context) error { return b.store.OnCancel(ctx, d.Abort) })
+	a.serveTrials(b, d)
 	d.Start(ctx)
 	a.onStop("dispatcher", func(stop context.Context) error {
 		stop, cancel := context.WithTimeout(stop, a.cfg.ShutdownGrace)

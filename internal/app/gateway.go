@@ -22,6 +22,8 @@ import (
 func (a *App) gateway(ctx context.Context, b *backends) error {
 	hub := results.NewHub(b.store, a.owner)
 	a.background("long-polls", hub.Run)
+	calls := results.NewCalls(b.store, a.owner)
+	a.background("answers of calls", calls.Run)
 	who, err := a.authenticator(b)
 	if err != nil {
 		return err
@@ -32,6 +34,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	deps := api.Deps{
 		Jobs: jobs, Projects: b.registry, Keys: b.registry,
 		Engine: a.engine(b), Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
+		Trials: trials{calls},
 		Queues: b.queue, Secrets: b.secrets, Auth: who,
 		CheckURL: func(url string) (string, bool) {
 			if err := guard.CheckURL(url); err != nil {

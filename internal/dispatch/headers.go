@@ -62,6 +62,9 @@ func (s *Sender) headers(r *Request, now time.Time) http.Header {
 	if r.Suspect {
 		h.Set("Taskgate-Suspect", "true")
 	}
+	if r.Test {
+		h.Set("Taskgate-Test", "true")
+	}
 	h.Set(signing.HeaderID, string(m.ID))
 	h.Set(signing.HeaderTimestamp, signing.Timestamp(now))
 	if sig := signing.Sign(string(m.ID), now, m.Payload, r.Secrets...); sig != "" {

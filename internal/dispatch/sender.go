@@ -79,6 +79,7 @@ type Request struct {
 	Attempt     int
 	MaxAttempts int
 	Suspect     bool
+	Test        bool // no task's: the handler is told
 	Timeout     time.Duration
 	TraceParent string // "": none
 	// Reading, if set, is told of each piece of the answer's body kept in

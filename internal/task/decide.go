@@ -22,6 +22,11 @@ const (
 	KindInterrupted Kind = "interrupted"
 )
 
+// Kinds lists every kind of outcome.
+func Kinds() []Kind {
+	return []Kind{KindSuccess, KindRetry, KindPostpone, KindRefuse, KindGone, KindInterrupted}
+}
+
 // Outcome is what one attempt came to.
 type Outcome struct {
 	Kind   Kind

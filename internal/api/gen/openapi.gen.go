@@ -475,6 +475,36 @@ func (e TaskState) Valid() bool {
 	}
 }
 
+// Defines values for Verdict.
+const (
+	VerdictGone        Verdict = "gone"
+	VerdictInterrupted Verdict = "interrupted"
+	VerdictPostpone    Verdict = "postpone"
+	VerdictRefuse      Verdict = "refuse"
+	VerdictRetry       Verdict = "retry"
+	VerdictSuccess     Verdict = "success"
+)
+
+// Valid indicates whether the value is a known member of the Verdict enum.
+func (e Verdict) Valid() bool {
+	switch e {
+	case VerdictGone:
+		return true
+	case VerdictInterrupted:
+		return true
+	case VerdictPostpone:
+		return true
+	case VerdictRefuse:
+		return true
+	case VerdictRetry:
+		return true
+	case VerdictSuccess:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetReadinessParamsVerbose.
 const (
 	GetReadinessParamsVerboseEmpty GetReadinessParamsVerbose = ""
@@ -1134,6 +1164,119 @@ type EndpointPatch struct {
 
 	// Url As in `EndpointConfig`; it has no default.
 	Url *string `json:"url,omitempty"`
+}
+
+// EndpointTest defines model for EndpointTest.
+type EndpointTest struct {
+	// ContentType Media type of the payload; default `application/json`.
+	//
+	// Example: application/json
+	ContentType *string `json:"content_type,omitempty"`
+
+	// Headers Headers for the handler, up to 50 and 16 KiB. Those that HTTP or Taskgate sets are refused: `Host`, `Content-*`
+	// (but `Content-Encoding`, `Content-Language`, `Content-Disposition`, `Content-Location`), `Connection` and the
+	// other hop-by-hop ones, `User-Agent`, `Idempotency-Key`, `traceparent`, `tracestate`, `webhook-*`, `Taskgate-*`.
+	//
+	//
+	// Example: {"X-Tenant":"acme"}
+	Headers *Headers `json:"headers,omitempty"`
+
+	// Payload Any JSON, sent byte for byte as written here; 64 KiB at most. With a `content_type` that is not JSON it must be
+	// a string, and its text is sent.
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+// EndpointTestResult defines model for EndpointTestResult.
+type EndpointTestResult struct {
+	// Answer First KiB of the answer's body as text; what is not UTF-8 is replaced.
+	Answer *string `json:"answer,omitempty"`
+
+	// DurationMs Milliseconds to the end of the answer.
+	DurationMs int64 `json:"duration_ms"`
+
+	// Id What the handler saw as `webhook-id`; it names no task.
+	Id string `json:"id"`
+
+	// Reason Why a task is in its state, or why an attempt ended as it did.
+	//
+	// - `handler_4xx`: 408, 425, or a 4xx that the policy retries
+	// - `handler_5xx`: 5xx but 501
+	// - `throttled`: 429, or 503 with Retry-After
+	// - `permanent_status`: a status that is never retried
+	// - `endpoint_gone`: 410; the endpoint is disabled
+	// - `redirect`: 3xx; redirects are not followed
+	// - `retry_never`: the handler said `Taskgate-Retry: never`
+	// - `result_too_large`: the answer's body is over the endpoint's limit
+	// - `timeout`: no whole answer within the attempt's limit
+	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
+	// - `protocol_error`: the answer was not HTTP, or broke off
+	// - `blocked_address`: the address must not be called
+	// - `attempts_exhausted`, `max_age`: the retry policy's end
+	// - `lost_worker`: the process that ran an attempt died
+	// - `cancelled`: by its user
+	// - `expired`: `expires_at` passed before an attempt began
+	// - `endpoint_deleted`: its endpoint was deleted
+	// - `shutdown`: an attempt was given up because its process stopped
+	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
+	// - `completion_timeout`: an awaited completion never came
+	// - `internal`: a fault of the server
+	Reason *Reason `json:"reason,omitempty"`
+
+	// Status HTTP status of the answer; absent without one.
+	Status *int `json:"status,omitempty"`
+
+	// Task What the first attempt of a task would have come to.
+	Task EndpointTestTask `json:"task"`
+
+	// Verdict What an answer, or none, means. `success`: done. `retry`: try again by the policy. `postpone`: try again when the
+	// handler said. `refuse`: never try again. `gone`: never try again, and disable the endpoint. `interrupted`: the
+	// dispatcher stopped meanwhile.
+	Verdict Verdict `json:"verdict"`
+}
+
+// EndpointTestTask What the first attempt of a task would have come to.
+type EndpointTestTask struct {
+	// DisablesEndpoint The endpoint would have been disabled.
+	DisablesEndpoint *bool `json:"disables_endpoint,omitempty"`
+
+	// NextAttemptIn How long it would wait for its next attempt, a duration; jitter may shorten it.
+	//
+	// Example: 5s
+	NextAttemptIn *string `json:"next_attempt_in,omitempty"`
+
+	// Reason Why a task is in its state, or why an attempt ended as it did.
+	//
+	// - `handler_4xx`: 408, 425, or a 4xx that the policy retries
+	// - `handler_5xx`: 5xx but 501
+	// - `throttled`: 429, or 503 with Retry-After
+	// - `permanent_status`: a status that is never retried
+	// - `endpoint_gone`: 410; the endpoint is disabled
+	// - `redirect`: 3xx; redirects are not followed
+	// - `retry_never`: the handler said `Taskgate-Retry: never`
+	// - `result_too_large`: the answer's body is over the endpoint's limit
+	// - `timeout`: no whole answer within the attempt's limit
+	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
+	// - `protocol_error`: the answer was not HTTP, or broke off
+	// - `blocked_address`: the address must not be called
+	// - `attempts_exhausted`, `max_age`: the retry policy's end
+	// - `lost_worker`: the process that ran an attempt died
+	// - `cancelled`: by its user
+	// - `expired`: `expires_at` passed before an attempt began
+	// - `endpoint_deleted`: its endpoint was deleted
+	// - `shutdown`: an attempt was given up because its process stopped
+	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
+	// - `completion_timeout`: an awaited completion never came
+	// - `internal`: a fault of the server
+	Reason *Reason `json:"reason,omitempty"`
+
+	// State Where a task stands. `scheduled`: its time is ahead. `queued`: due, no attempt has begun. `running`: an attempt
+	// runs. `retrying`: it waits for its next attempt. `awaiting`: the handler answered "later". Final, and never
+	// changed but by a retry: `succeeded`, `failed` (kept as a dead letter), `cancelled`, `expired`.
+	State TaskState `json:"state"`
 }
 
 // Fault defines model for Fault.
@@ -1840,6 +1983,11 @@ type TaskSubmission struct {
 	Timeout *string `json:"timeout,omitempty"`
 }
 
+// Verdict What an answer, or none, means. `success`: done. `retry`: try again by the policy. `postpone`: try again when the
+// handler said. `refuse`: never try again. `gone`: never try again, and disable the endpoint. `interrupted`: the
+// dispatcher stopped meanwhile.
+type Verdict string
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -2150,6 +2298,9 @@ type PutEndpointJSONRequestBody = EndpointConfig
 // RotateSecretJSONRequestBody defines body for RotateSecret for application/json ContentType.
 type RotateSecretJSONRequestBody = SecretRotation
 
+// TestEndpointJSONRequestBody defines body for TestEndpoint for application/json ContentType.
+type TestEndpointJSONRequestBody = EndpointTest
+
 // CreateKeyJSONRequestBody defines body for CreateKey for application/json ContentType.
 type CreateKeyJSONRequestBody = KeyConfig
 
@@ -2218,6 +2369,9 @@ type ServerInterface interface {
 	// SubmitRawTask Submit a task with a body of any media type
 	// (POST /v1/endpoints/{name}/tasks)
 	SubmitRawTask(ctx echo.Context, name EndpointName, params SubmitRawTaskParams) error
+	// TestEndpoint Call an endpoint's handler once
+	// (POST /v1/endpoints/{name}/test)
+	TestEndpoint(ctx echo.Context, name EndpointName) error
 	// ListJobs List jobs, newest first
 	// (GET /v1/jobs)
 	ListJobs(ctx echo.Context, params ListJobsParams) error
@@ -2681,6 +2835,22 @@ func (w *ServerInterfaceWrapper) SubmitRawTask(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.SubmitRawTask(ctx, name, params)
+	return err
+}
+
+// TestEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) TestEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name EndpointName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestEndpoint(ctx, name)
 	return err
 }
 
@@ -3282,6 +3452,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/endpoints/:name/pause", wrapper.PauseEndpoint, options.OperationMiddlewares["pauseEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/resume", wrapper.ResumeEndpoint, options.OperationMiddlewares["resumeEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/rotate-secret", wrapper.RotateSecret, options.OperationMiddlewares["rotateSecret"]...)
+	router.POST(options.BaseURL+"/v1/endpoints/:name/test", wrapper.TestEndpoint, options.OperationMiddlewares["testEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/tasks", wrapper.SubmitRawTask, options.OperationMiddlewares["submitRawTask"]...)
 	router.POST(options.BaseURL+"/v1/callback-secret/rotate", wrapper.RotateCallbackSecret, options.OperationMiddlewares["rotateCallbackSecret"]...)
 	router.GET(options.BaseURL+"/v1/keys", wrapper.ListKeys, options.OperationMiddlewares["listKeys"]...)

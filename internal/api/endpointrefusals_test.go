@@ -1,0 +1,61 @@
+package api_test
+
+import "strings"
+
+func posted(name, target, body string, status int, code string, pointers ...string) refusal {
+	return refusal{name, "POST", target, body, nil, status, code, pointers}
+}
+
+// patch is refused for the endpoint "emails".
+func patch(name, body string, pointers ...string) refusal {
+	return refusal{name, "PATCH", "/v1/endpoints/emails", body, []string{mergePatch}, 422, "invalid", pointers}
+}
+
+const mergePatch = "Content-Type: application/merge-patch+json"
+
+func key(name, body string, pointers ...string) refusal {
+	return refusal{name, "POST", "/v1/keys", body, nil, 422, "invalid", pointers}
+}
+
+// endpointRefusals are what the operations of an endpoint refuse, beside its
+// configuration.
+func endpointRefusals() []refusal {
+	test, rotate := "/v1/endpoints/emails/test", "/v1/endpoints/emails/rotate-secret"
+	return []refusal{
+		// Patches of an endpoint.
+		{"patch as JSON", "PATCH", "/v1/endpoints/emails", `{}`, nil, 415, "unsupported_media_type", nil},
+		{"patch of nothing", "PATCH", "/v1/endpoints/emails", " ", []string{mergePatch}, 400, "malformed", nil},
+		{"patch of an unknown endpoint", "PATCH", "/v1/endpoints/nope", `{"timeout":5}`, []string{mergePatch}, 404, "not_found", nil},
+		{"patch of no endpoint's name", "PATCH", "/v1/endpoints/a%20b", `{}`, []string{mergePatch}, 400, "invalid_parameter", []string{"name"}},
+		patch("patch is a list", `[{"op":"remove","path":"/retry"}]`, ""),
+		patch("patch is null", `null`, ""),
+		patch("patch without a URL", `{"url":null}`, "/url"),
+		patch("patch of the secret away", `{"secret":null}`, "/secret"),
+		patch("patch of the secret", `{"secret":"hush"}`, "/secret"),
+		patch("patch of unknown fields", `{"colour":null,"retry":{"attempts":null},"name":"other"}`, "/colour", "/name", "/retry/attempts"),
+		patch("patch with wrong types", `{"timeout":5,"paused":"no","headers":[],"labels":{"a":{"b":null}}}`, "/headers", "/labels/a", "/paused", "/timeout"),
+		patch("patch with wrong values", `{"method":"GET","url":"ftp://a","timeout":"26m","retry":{"min_backoff":"7h","schedule":["x"]},
+			"result":{"oversize":"keep","max_bytes":0},"headers":{"Authorization":"x"}}`,
+			"/headers/Authorization", "/method", "/result/max_bytes", "/result/oversize", "/retry/schedule/0", "/timeout", "/url"),
+		patch("patch with a null in a list", `{"retry":{"retry_on":[null]}}`, "/retry/retry_on/0"),
+		patch("patch with a name twice", `{"timeout":"5s","timeout":"6s"}`, "/timeout"),
+
+		// Rotations of a secret.
+		posted("rotate-secret with wrong values", rotate, `{"overlap":"31d","secret":"hush"}`, 422, "invalid", "/overlap", "/secret"),
+		posted("rotate-secret with wrong types", rotate, `{"overlap":24,"secret":null,"grace":1}`, 422, "invalid",
+			"/grace", "/overlap", "/secret"),
+		posted("rotate-secret with a list", rotate, `[]`, 415, "unsupported_media_type"),
+		posted("rotate-secret of an unknown endpoint", "/v1/endpoints/nope/rotate-secret", "", 404, "not_found"),
+		posted("rotate-secret of no endpoint's name", "/v1/endpoints/-/rotate-secret", "", 400, "invalid_parameter", "name"),
+
+		// Tests.
+		posted("test with wrong types", test, `{"headers":{"Host":"x","X-A":"1\n"},"content_type":"","wait":"5s"}`, 422, "invalid",
+			"/content_type", "/headers/Host", "/headers/X-A", "/wait"),
+		posted("test with a media type that is none", test, `{"payload":"x","content_type":"text"}`, 422, "invalid", "/content_type"),
+		posted("test with a header in the media type", test, `{"payload":"x","content_type":"text/x;a=\"\n\""}`, 422, "invalid", "/content_type"),
+		posted("test with XML that is an object", test, `{"payload":{},"content_type":"text/xml"}`, 422, "invalid", "/payload"),
+		posted("test with a payload too large", test, `{"payload":"`+strings.Repeat("x", 70<<10)+`"}`, 413, "payload_too_large"),
+		posted("test of an unknown endpoint", "/v1/endpoints/nope/test", "", 404, "not_found"),
+		posted("test of the built-in endpoint", "/v1/endpoints/$callbacks/test", "", 400, "invalid_parameter", "name"),
+	}
+}
