@@ -13,7 +13,8 @@ import (
 func TestTargetsKnowTheirCallers(t *testing.T) {
 	t.Parallel()
 	targets(t, func(t *testing.T, tg *target) {
-		h := serve(t, echo, status(200), status(401), echo)
+		script := []answer{status(200), status(200), status(401), status(200)}
+		h := serve(t, script...)
 		issuer := serve(t, body(200, "application/json", `{"access_token":"the-token","token_type":"Bearer","expires_in":3600}`))
 		ep, _ := tg.register(t, h.URL, obj{"auth": obj{"type": "basic", "username": "us", "password": "hunter2"}})
 		if r := tg.want(t, 200, "GET", "/v1/endpoints/"+ep, nil); strings.Contains(string(r.raw), "hunter2") || r.obj.obj("auth").str("username") != "us" {

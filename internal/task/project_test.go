@@ -49,8 +49,8 @@ func TestSealedSecret(t *testing.T) {
 	if err != nil || json.Unmarshal(text, &back) != nil || !reflect.DeepEqual(back, second) {
 		t.Errorf("%s, %v", text, err)
 	}
-	if text, _ = json.Marshal(first); string(text) != `{"current":"YQ=="}` {
-		t.Errorf("got %s", text)
+	if text, err = json.Marshal(first); err != nil || string(text) != `{"current":"YQ=="}` {
+		t.Errorf("got %s, %v", text, err)
 	}
 }
 
