@@ -58,7 +58,7 @@ func randomHex(n int) string {
 
 // A task that is submitted by a caller with a trace, fails once, succeeds and
 // is replayed later, is one connected story across processes: request,
-// publish, attempts, settlements, and what the handler gets.
+// publish, attempts, settlements, callback, and what handlers get.
 func TestTraces(t *testing.T) {
 	t.Parallel()
 	r := otlptest.New(t)
@@ -66,9 +66,12 @@ func TestTraces(t *testing.T) {
 		h := serve(t, status(500), body(200, "text/plain", "ok"))
 		ep := s.endpoint(t, h.URL)
 		trace, caller := randomHex(16), randomHex(8)
-		id := s.want(t, http.StatusAccepted, "POST", "/v1/tasks", obj{"endpoint": ep, "payload": "PAYLOAD-SECRET"},
+		hook := serve(t, status(204))
+		task := obj{"endpoint": ep, "payload": "PAYLOAD-SECRET", "callback": obj{"url": hook.URL + "/CALLBACK-SECRET"}}
+		id := s.want(t, http.StatusAccepted, "POST", "/v1/tasks", task,
 			"traceparent", "00-"+trace+"-"+caller+"-01").obj.str("id")
 		s.ends(t, id, "succeeded", "")
+		hook.next(t)
 		s.want(t, http.StatusAccepted, "POST", "/v1/tasks/"+id+"/retry", nil)
 		s.ends(t, id, "succeeded", "")
 		s.end()
@@ -104,9 +107,20 @@ func TestTraces(t *testing.T) {
 			}
 			tr.below(a, "settle")
 		}
+		// The callback: a task of its own in the same story.
+		told := tr.named("attempt $callbacks")
+		if len(told) == 0 {
+			t.Fatal("the callback was not traced")
+		}
+		if a := told[0]; a.Parent != root.ID || !slices.Equal(a.Links, []string{root.Ref()}) || a.Attrs["taskgate.task.id"] == id || a.Failed {
+			t.Errorf("the callback: %+v", a)
+		}
+		if got := hook.deliveries()[0].header.Get("Traceparent"); got != "00-"+told[0].Ref()+"-01" {
+			t.Errorf("the receiver of the callback got %s", got)
+		}
 		settles := tr.named("settle")
 		tr.below(settles[0], "publish", "store swap") // the retry
-		tr.below(settles[1], "store swap")
+		tr.below(settles[1], "store swap", "publish") // the callback
 		if s.name == "services" && (root.Service != "taskgate-gateway" || attempts[0].Service != "taskgate-dispatcher") {
 			t.Errorf("made by %s and %s", root.Service, attempts[0].Service)
 		}

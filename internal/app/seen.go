@@ -85,7 +85,7 @@ type keeper struct {
 
 func (k keeper) Sweep(ctx context.Context, projects []string) (lifecycle.Swept, error) {
 	swept, err := k.Engine.Sweep(ctx, projects)
-	k.m.Swept(swept.Leader, swept.Abandoned, swept.Expired, err)
+	k.m.Swept(swept.Leader, swept.Abandoned, swept.Expired, swept.Callbacks, err)
 	return swept, err
 }
 

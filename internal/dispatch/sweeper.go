@@ -52,8 +52,8 @@ func (s *Sweeper) Run(ctx context.Context) {
 
 func (s *Sweeper) sweep(ctx context.Context) error {
 	swept, err := s.keeper.Sweep(ctx, s.projects())
-	if swept.Abandoned+swept.Expired > 0 {
-		s.log.InfoContext(ctx, "swept", "abandoned", swept.Abandoned, "expired", swept.Expired)
+	if swept.Abandoned+swept.Expired+swept.Callbacks > 0 {
+		s.log.InfoContext(ctx, "swept", "abandoned", swept.Abandoned, "expired", swept.Expired, "callbacks", swept.Callbacks)
 	}
 	return err
 }

@@ -193,7 +193,7 @@ func (m *Metrics) Exported(spans int, err error) {
 }
 
 // Swept notes a round of the sweeper.
-func (m *Metrics) Swept(leader bool, abandoned, expired int, err error) {
+func (m *Metrics) Swept(leader bool, abandoned, expired, callbacks int, err error) {
 	outcome := "follower"
 	switch {
 	case err != nil:
@@ -204,4 +204,5 @@ func (m *Metrics) Swept(leader bool, abandoned, expired int, err error) {
 	m.sweeps.get(outcome).Inc()
 	m.swept.get("abandoned").Add(float64(abandoned))
 	m.swept.get("expired").Add(float64(expired))
+	m.swept.get("callbacks").Add(float64(callbacks))
 }

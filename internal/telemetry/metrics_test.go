@@ -64,7 +64,7 @@ func exercise(m *Metrics) {
 	m.Called("swap", time.Millisecond, nil)
 	m.PollBegun()
 	m.PollEnded("woken")
-	m.Swept(true, 1, 2, nil)
+	m.Swept(true, 1, 2, 3, nil)
 	m.Exported(3, nil)
 	m.Pull(Sources{
 		Own: func() Figures {
@@ -133,8 +133,8 @@ func TestValues(t *testing.T) {
 	m.Called("swap", time.Second, task.Errorf(task.CodeUnavailable, "away"))
 	m.Called("swap", time.Second, errors.New("torn"))
 	m.Exported(4, errors.New("away"))
-	m.Swept(false, 0, 0, nil)
-	m.Swept(true, 0, 0, errors.New("away"))
+	m.Swept(false, 0, 0, 0, nil)
+	m.Swept(true, 0, 0, 0, errors.New("away"))
 	for _, status := range []int{0, 99, 100, 599, 600} {
 		m.RequestBegun()
 		m.RequestEnded("", "BREW", status, time.Millisecond)
@@ -169,7 +169,7 @@ func TestValues(t *testing.T) {
 		`taskgate_dependency_up{dependency="store"} 0`,
 		`taskgate_trace_spans_total{outcome="sent"} 3`, `taskgate_trace_spans_total{outcome="lost"} 4`,
 		`taskgate_sweeps_total{outcome="leader"} 1`, `taskgate_sweeps_total{outcome="follower"} 1`,
-		`taskgate_sweeps_total{outcome="failed"} 1`, `taskgate_swept_total{what="expired"} 2`,
+		`taskgate_sweeps_total{outcome="failed"} 1`, `taskgate_swept_total{what="expired"} 2`, `taskgate_swept_total{what="callbacks"} 3`,
 	)
 	age := got[`taskgate_endpoint_oldest_task_seconds{endpoint="a",project="p",state="queued"}`]
 	if !strings.HasPrefix(age, "360") {

@@ -108,7 +108,7 @@ var catalogue = [metricCount]entry{
 	metricRegistryAge:       {"registry_age_seconds", gauge, "", "Time since the registry in memory was last seen to equal its store."},
 	metricRegistryEndpoints: {"registry_endpoints", gauge, "", "Endpoints registered."},
 	metricSweeps:            {"sweeps_total", counter, "outcome", "Rounds of housekeeping: as leader, as follower (another process leads), or failed."},
-	metricSwept:             {"swept_total", counter, "what", "What housekeeping tidied up: expired tasks, abandoned acceptances."},
+	metricSwept:             {"swept_total", counter, "what", "What housekeeping tidied up: expired tasks, abandoned acceptances, callbacks that were left."},
 
 	metricSpans: {"trace_spans_total", counter, "outcome", "Spans sent to the receiver of traces, and those that were lost."},
 	metricUp:    {"dependency_up", gauge, "dependency", "1 when the dependency answers, 0 when it does not."},
