@@ -136,6 +136,8 @@ type Secrets interface {
 	Seal(project, endpoint, secret string) ([]byte, error)
 	// SealTarget does the same with what the endpoint's target asks for.
 	SealTarget(project, endpoint string, secret task.TargetSecret) ([]byte, error)
+	// Asks reports whether the endpoint's target asks for this secret.
+	Asks(ep *task.Endpoint, secret task.TargetSecret) bool
 }
 
 // Authenticator says who calls. Errors carry the codes of package auth.

@@ -18,7 +18,9 @@ import (
 type contract struct {
 	operations map[string]*operation // by method and route of echo
 	endpoint   *openapi3.Schema      // EndpointConfig: what a patch must come to
-	json       []byte
+
+	endpointName, projectName *openapi3.Schema
+	json                      []byte
 }
 
 // operation is one operation of the contract.
@@ -51,7 +53,9 @@ func loadContract() (*contract, error) {
 	}
 	c := &contract{
 		operations: make(map[string]*operation), json: text,
-		endpoint: doc.Components.Schemas["EndpointConfig"].Value,
+		endpoint:     doc.Components.Schemas["EndpointConfig"].Value,
+		endpointName: doc.Components.Parameters["EndpointName"].Value.Schema.Value,
+		projectName:  doc.Components.Parameters["ProjectName"].Value.Schema.Value,
 	}
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {

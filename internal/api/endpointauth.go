@@ -106,9 +106,7 @@ func (p *replacement) keepSecret(next *task.Endpoint, old *task.Endpoint) error 
 	auth = auth.Clone() // wanted is used again when somebody was faster
 	next.Auth = auth
 	in := p.in.Auth
-	secret := task.TargetSecret{
-		Password: text(in.Password), Token: text(in.Token), ClientSecret: text(in.ClientSecret), PrivateKey: text(in.PrivateKey),
-	}
+	secret := targetSecret(in)
 	if secret != (task.TargetSecret{}) {
 		sealed, err := p.s.Secrets.SealTarget(p.project, p.name, secret)
 		auth.Sealed = sealed
@@ -125,6 +123,17 @@ func (p *replacement) keepSecret(next *task.Endpoint, old *task.Endpoint) error 
 		}
 	}
 	return f.err()
+}
+
+func targetSecret(in *gen.EndpointAuth) task.TargetSecret {
+	return task.TargetSecret{
+		Password: text(in.Password), Token: text(in.Token), ClientSecret: text(in.ClientSecret), PrivateKey: text(in.PrivateKey),
+	}
+}
+
+func withoutSecret(in gen.EndpointAuth) *gen.EndpointAuth {
+	in.Password, in.Token, in.ClientSecret, in.PrivateKey = nil, nil, nil, nil
+	return &in
 }
 
 // viewAuth shows an auth without its secret.

@@ -49,6 +49,9 @@ func (p *patching) of(old *task.Endpoint) (task.Endpoint, error) {
 		}
 		return task.Endpoint{}, noEndpoint()
 	}
+	if err := writable(old, "all"); err != nil {
+		return task.Endpoint{}, err
+	}
 	f := faults{params: slices.Clone(own.faults.params), body: slices.Clone(own.faults.body)}
 	in, err := p.merged(old, &f)
 	if err != nil {

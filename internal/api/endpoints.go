@@ -28,7 +28,12 @@ func (s *Server) PutEndpoint(c echo.Context, name gen.EndpointName) error {
 		return err
 	}
 	p := replacement{s: s, project: project, name: name, in: &in, wanted: wanted}
-	created, ep, err := s.Endpoints.UpdateEndpoint(ctx, project, name, p.of)
+	created, ep, err := s.Endpoints.UpdateEndpoint(ctx, project, name, func(old *task.Endpoint) (task.Endpoint, error) {
+		if err := writable(old, "all"); err != nil {
+			return task.Endpoint{}, err
+		}
+		return p.of(old)
+	})
 	if err != nil {
 		return err
 	}
@@ -107,21 +112,28 @@ func (s *Server) GetEndpoint(c echo.Context, name gen.EndpointName) error {
 
 // PauseEndpoint holds an endpoint's tasks.
 func (s *Server) PauseEndpoint(c echo.Context, name gen.EndpointName) error {
-	return s.changeEndpoint(c, name, func(ep *task.Endpoint) { ep.Paused = true })
+	return s.changeEndpoint(c, name, "pause", func(ep *task.Endpoint) { ep.Paused = true })
 }
 
 // ResumeEndpoint lets an endpoint's tasks go on.
 func (s *Server) ResumeEndpoint(c echo.Context, name gen.EndpointName) error {
-	return s.changeEndpoint(c, name, func(ep *task.Endpoint) { ep.Paused, ep.Disabled = false, task.ReasonNone })
+	return s.changeEndpoint(c, name, "resume", func(ep *task.Endpoint) {
+		if ep.Paused, ep.Disabled = false, task.ReasonNone; ep.Source == task.SourceUnlisted {
+			ep.Source = task.SourceAPI
+		}
+	})
 }
 
-func (s *Server) changeEndpoint(c echo.Context, name string, change func(*task.Endpoint)) error {
+func (s *Server) changeEndpoint(c echo.Context, name, what string, change func(*task.Endpoint)) error {
 	ctx := c.Request().Context()
 	s.refresh(ctx)
 	_, ep, err := s.Endpoints.UpdateEndpoint(ctx, callOf(c).who.Project, name,
 		func(old *task.Endpoint) (task.Endpoint, error) {
 			if old == nil {
 				return task.Endpoint{}, noEndpoint()
+			}
+			if err := writable(old, what); err != nil {
+				return task.Endpoint{}, err
 			}
 			next := *old
 			change(&next)
@@ -148,7 +160,12 @@ func (s *Server) DeleteEndpoint(c echo.Context, name gen.EndpointName, params ge
 	}
 	live := depths.Total()
 	s.refresh(ctx)
-	_, known := s.Endpoints.Endpoint(project, name)
+	ep, known := s.Endpoints.Endpoint(project, name)
+	if known {
+		if err := writable(ep, "all"); err != nil {
+			return err
+		}
+	}
 	force := params.Force != nil
 	switch {
 	case !known && (!force || live == 0):

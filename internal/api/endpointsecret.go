@@ -112,6 +112,9 @@ func (r *rotation) of(old *task.Endpoint) (task.Endpoint, error) {
 	if old == nil {
 		return task.Endpoint{}, noEndpoint()
 	}
+	if err := writable(old, "secret"); err != nil {
+		return task.Endpoint{}, err
+	}
 	next := *old
 	var err error
 	next.SealedSecret, err = r.next(old)

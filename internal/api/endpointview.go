@@ -38,8 +38,8 @@ func (s *Server) viewConfigured(ep *task.Endpoint) gen.Endpoint {
 	out := gen.Endpoint{
 		Name: ep.Name, Url: ep.URL, Method: gen.EndpointMethod(ep.Method), Headers: ep.Headers,
 		Timeout: task.Duration(ep.TimeoutFor(&task.Spec{})).String(), Retry: viewRetry(ep.Retry),
-		MaxConcurrency: unlessZero(ep.MaxConcurrency),
-		Result:         viewResultPolicy(&ep.Result), Labels: ep.Labels, Auth: viewAuth(ep.Auth), Paused: ep.Paused,
+		MaxConcurrency: unlessZero(ep.MaxConcurrency), Source: viewSource(ep.Source),
+		Result: viewResultPolicy(&ep.Result), Labels: ep.Labels, Auth: viewAuth(ep.Auth), Paused: ep.Paused,
 		Signature: new(schemeOf(&ep.SealedSecret)), PublicKeys: ep.SealedSecret.PublicAt(s.opt.Now()),
 		DisabledReason: viewReason(ep.Disabled), CreatedAt: ep.CreatedAt.UTC(), UpdatedAt: ep.UpdatedAt.UTC(),
 	}

@@ -84,6 +84,9 @@ func (s *Server) wantedProject(name string, old *task.Project, given *string) (n
 		if next = *old; given == nil {
 			return next, nil, nil
 		}
+		if old.FixedSecret {
+			return next, nil, fixedSecret()
+		}
 	}
 	secret := s.newSecret(given, gen.V1)
 	sealed, err := s.Secrets.Seal(name, task.CallbackEndpoint, secret.text)
@@ -124,8 +127,11 @@ func (s *Server) DeleteProject(c echo.Context, name gen.ProjectName) error {
 		return task.Errorf(task.CodeConflict, "the project %s is always there", name)
 	}
 	s.refresh(ctx)
-	if _, ok := s.Projects.Project(name); !ok {
+	switch p, ok := s.Projects.Project(name); {
+	case !ok:
 		return noProject()
+	case p.Source == task.SourceFile:
+		return task.Errorf(task.CodeReadOnly, "this project is in the server's endpoints file; take it out there")
 	}
 	// Endpoints that were deleted may have left tasks that a repeat of the
 	// deletion is to end.
@@ -150,12 +156,16 @@ func (s *Server) DeleteProject(c echo.Context, name gen.ProjectName) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
+func fixedSecret() error {
+	return task.Errorf(task.CodeReadOnly, "this project's secret is in the server's endpoints file; change it there")
+}
+
 func noProject() error { return task.Errorf(task.CodeNotFound, "no such project") }
 
 // viewProject shows a project, never its stored secret.
 func (s *Server) viewProject(p *task.Project) gen.Project {
 	out := gen.Project{
-		Name: p.Name, CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
+		Name: p.Name, Source: gen.ProjectSource(viewSource(p.Source)), CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
 		PublicKeys: p.CallbackSecret.PublicAt(s.opt.Now()),
 	}
 	if until := p.CallbackSecret.PreviousUntil; until.After(s.opt.Now()) {
@@ -179,6 +189,9 @@ func (s *Server) RotateCallbackSecret(c echo.Context) error {
 	_, p, err := s.Projects.UpdateProject(ctx, r.project, func(old *task.Project) (task.Project, error) {
 		if old == nil {
 			return task.Project{}, noProject()
+		}
+		if old.FixedSecret {
+			return task.Project{}, fixedSecret()
 		}
 		next := *old
 		var err error

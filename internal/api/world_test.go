@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/url"
@@ -427,12 +428,14 @@ func (r registry) Endpoint(_, name string) (*task.Endpoint, bool) {
 	return &ep, ok
 }
 
-func (r registry) Endpoints(string) []task.Endpoint {
+func (r registry) Endpoints(project string) []task.Endpoint {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
 	var out []task.Endpoint
 	for _, ep := range r.w.endpoints {
-		out = append(out, ep)
+		if ep.Project == project {
+			out = append(out, ep)
+		}
 	}
 	slices.SortFunc(out, func(a, b task.Endpoint) int { return strings.Compare(a.Name, b.Name) })
 	return out
@@ -452,6 +455,9 @@ func (r registry) UpdateEndpoint(
 	}
 	_, _ = fn(old) // a race may call it twice
 	ep, err := fn(old)
+	if errors.Is(err, task.ErrUnchanged) && old != nil {
+		return false, *old, nil
+	}
 	if err != nil {
 		return false, task.Endpoint{}, err
 	}
@@ -498,6 +504,9 @@ func (r registry) UpdateProject(
 	}
 	_, _ = fn(old) // a race may call it twice
 	p, err := fn(old)
+	if errors.Is(err, task.ErrUnchanged) && old != nil {
+		return false, *old, nil
+	}
 	if err != nil {
 		return false, task.Project{}, err
 	}
@@ -575,6 +584,10 @@ func (secrets) Generate() string { return "whsec_generated" }
 
 func (secrets) Check(s string) (string, bool) {
 	return `must be "whsec_" and the base64 of 24 to 64 bytes`, strings.HasPrefix(s, "whsec_") || strings.HasPrefix(s, "whsk_")
+}
+
+func (secrets) Asks(ep *task.Endpoint, s task.TargetSecret) bool {
+	return ep.Auth != nil && string(ep.Auth.Sealed) == fmt.Sprintf("sealed:%+v", s)
 }
 
 func (secrets) Signs(ep *task.Endpoint, s string) bool {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/taskgate/taskgate/internal/api"
 	"github.com/taskgate/taskgate/internal/config"
 	"github.com/taskgate/taskgate/internal/telemetry"
 )
@@ -25,6 +26,8 @@ const closeGrace = 10 * time.Second
 
 // Options of an [App].
 type Options struct {
+	// Environ is what the endpoints file may take values from, as os.Environ.
+	Environ []string
 	// Logs gets the log lines; nil: discarded.
 	Logs io.Writer
 	// Stdout gets what a person should read; nil: discarded.
@@ -46,6 +49,10 @@ type App struct {
 	adminAddr string
 	failed    chan error
 
+	environ  func(name string) (string, bool)
+	declared *api.Declared // what the endpoints file said at the start; nil: there is none
+	reloads  chan struct{} // asks for the file to be read again
+
 	mu       sync.Mutex
 	cleanups []cleanup
 
@@ -59,7 +66,8 @@ type cleanup struct {
 	end  func(ctx context.Context) error
 }
 
-// New checks the configuration; it opens nothing.
+// New checks the configuration, the endpoints file included; it opens nothing
+// else.
 func New(cfg config.Config, opt Options) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -74,9 +82,13 @@ func New(cfg config.Config, opt Options) (*App, error) {
 	a := &App{
 		cfg: cfg, log: newLogger(cfg, cfg.LogLevel, opt.Logs), audit: newLogger(cfg, slog.LevelInfo, opt.Logs),
 		stdout: opt.Stdout, owner: owner, metrics: newMetrics(cfg),
-		failed: make(chan error, 1),
+		failed: make(chan error, 1), reloads: make(chan struct{}, 1), environ: lookUp(opt.Environ),
 	}
 	a.stopping, a.drain = context.WithCancel(context.Background())
+	var err error
+	if a.declared, err = a.readDeclared(); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 

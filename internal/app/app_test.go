@@ -132,6 +132,65 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+// A bad endpoints file is a wrong setting: every fault is named, and nothing
+// is opened.
+func TestBadEndpointsFile(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	file := filepath.Join(t.TempDir(), "endpoints.yaml")
+	content := "endpoints:\n  a: {url: 'ftp://x'}\n  b:\n    url: http://127.0.0.1/\n    secret: ${NOT_THERE}\n    auth: {type: bearer, token: 'p o i s o n'}\n"
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string][]string{
+		file:             {file, "line 2: /endpoints/a/url", "line 5: /endpoints/b/secret", "NOT_THERE"},
+		file + ".nobody": {"TASKGATE_ENDPOINTS_FILE", file + ".nobody"},
+	} {
+		var stderr bytes.Buffer
+		code := app.Main(config.Dev, app.Process{
+			Environ: environ(dir, "TASKGATE_ENDPOINTS_FILE="+path), Stdout: io.Discard, Stderr: &stderr,
+		})
+		if code != 2 {
+			t.Errorf("exit code %d", code)
+		}
+		for _, text := range want {
+			if !strings.Contains(stderr.String(), text) {
+				t.Errorf("%s is not named: %s", text, &stderr)
+			}
+		}
+		if strings.Contains(stderr.String(), "p o i s o n") {
+			t.Errorf("a secret is told: %s", &stderr)
+		}
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the data folder was made: %v", err)
+	}
+}
+
+// Without an endpoints file there is nothing to read again: SIGHUP ends.
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "endpoints.yaml")
+	if err := os.WriteFile(file, []byte("endpoints: {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stderr, signals, code := run(t, environ(t.TempDir(), "TASKGATE_ENDPOINTS_FILE="+file))
+	if err := os.WriteFile(file, []byte("endpoints: {late: {url: 'http://127.0.0.1/'}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	signals <- syscall.SIGHUP
+	stderr.wait(t, `default/late`)
+	signals <- syscall.SIGTERM
+	if c := ends(t, code); c != 0 {
+		t.Errorf("exit code %d", c)
+	}
+	_, _, signals, code = run(t, environ(t.TempDir()))
+	signals <- syscall.SIGHUP
+	if c := ends(t, code); c != 0 {
+		t.Errorf("exit code %d", c)
+	}
+}
+
 // run starts taskgate dev as a program and returns how to end it.
 func run(t *testing.T, env []string, args ...string) (stdout, stderr *output, signals chan os.Signal, code chan int) {
 	t.Helper()

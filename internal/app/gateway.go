@@ -30,18 +30,12 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	}
 	jobs := bulk.New(b.store, b.engine, bulk.Options{Owner: a.owner, Stopping: a.stopping.Done(), Logger: a.log})
 	a.background("bulk jobs", jobs.Run)
-	guard := a.guard()
 	deps := api.Deps{
 		Jobs: jobs, Projects: b.registry, Keys: b.registry,
 		Engine: a.engine(b), Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
 		Trials: trials{calls},
 		Queues: b.queue, Secrets: b.secrets, Auth: who,
-		CheckURL: func(url string) (string, bool) {
-			if err := guard.CheckURL(url); err != nil {
-				return err.Error(), false
-			}
-			return "", true
-		},
+		CheckURL: a.checkURL(),
 	}
 	for _, p := range a.health.parts {
 		deps.Ready = append(deps.Ready, api.Check{Name: p.name, Optional: !p.vital, Ready: a.health.ready(p)})
@@ -51,6 +45,9 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 		AccessLog: a.cfg.AccessLog, Audit: a.audit, Observer: requests{a.metrics, a.tracer},
 	})
 	if err != nil {
+		return err
+	}
+	if err := a.declare(ctx, srv); err != nil {
 		return err
 	}
 	addr, err := a.listen(ctx, "api", a.cfg.Listen, srv.HTTPServer(), srv.Drain)

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/taskgate/taskgate/internal/config"
@@ -36,7 +37,7 @@ type Process struct {
 // name, and os.Environ.
 func OS(args, environ []string) Process {
 	sig := make(chan os.Signal, 2)
-	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(sig, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	return Process{Args: args, Environ: environ, Stdout: os.Stdout, Stderr: os.Stderr, Signals: sig}
 }
 
@@ -59,10 +60,10 @@ func Main(role config.Role, p Process) int {
 		fmt.Fprintln(p.Stderr, err)
 		return exitSetting
 	}
-	a, err := New(cfg, Options{Logs: p.Stderr, Stdout: p.Stdout})
+	a, err := New(cfg, Options{Logs: p.Stderr, Stdout: p.Stdout, Environ: p.Environ})
 	if err != nil {
 		fmt.Fprintln(p.Stderr, "taskgate:", err)
-		return exitFailed
+		return exitSetting
 	}
 	if err := a.Run(p.Signals); err != nil {
 		fmt.Fprintln(p.Stderr, "taskgate:", err)
@@ -109,11 +110,42 @@ func parseFlags(role config.Role, p Process) (map[string]string, error) {
 	return given, nil
 }
 
+// hangups has the endpoints file read again at each SIGHUP, and passes other
+// signals on. Without such a file SIGHUP is a signal like the others.
+func (a *App) hangups(ctx context.Context, signals <-chan os.Signal, ends chan<- os.Signal) {
+	for {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				select {
+				case a.reloads <- struct{}{}:
+				default: // it is about to be read anyway
+				}
+				continue
+			}
+			select {
+			case ends <- s:
+			case <-ctx.Done():
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Run starts the app, waits for a signal, and stops it within the grace. It
 // returns early when a part of the app fails.
 func (a *App) Run(signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer cancel()
+	if a.declared != nil {
+		all, ends := signals, make(chan os.Signal, cap(signals))
+		wg.Go(func() { a.hangups(ctx, all, ends) })
+		signals = ends
+	}
 	started := make(chan error, 1)
 	go func() { started <- a.Start(ctx) }()
 	select {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/taskgate/taskgate/internal/auth"
-	"github.com/taskgate/taskgate/internal/registry"
 	"github.com/taskgate/taskgate/internal/task"
 )
 
@@ -25,7 +24,7 @@ func (a *App) projects(ctx context.Context, b *backends) error {
 	}
 	_, _, err := b.registry.UpdateProject(ctx, auth.DefaultProject, func(old *task.Project) (task.Project, error) {
 		if old != nil {
-			return task.Project{}, registry.ErrUnchanged
+			return task.Project{}, task.ErrUnchanged
 		}
 		sealed, err := b.secrets.Seal(auth.DefaultProject, task.CallbackEndpoint, b.secrets.Generate())
 		return task.Project{CallbackSecret: task.SealedSecret{Current: sealed}}, err

@@ -67,6 +67,14 @@ func (s secrets) openTarget(ep *task.Endpoint) (out task.TargetSecret, err error
 	return out, nil
 }
 
+func (s secrets) Asks(ep *task.Endpoint, secret task.TargetSecret) bool {
+	if ep.Auth == nil || len(ep.Auth.Sealed) == 0 {
+		return false
+	}
+	present, err := s.openTarget(ep)
+	return err == nil && present == secret
+}
+
 // open returns what signs an endpoint's deliveries now, the current secret
 // first.
 func (s secrets) open(ep *task.Endpoint) ([]signing.Secret, error) {

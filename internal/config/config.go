@@ -73,6 +73,8 @@ type Config struct {
 	AdminKey  string // bootstrap key with scope admin; "" when Auth is none
 	SecretKey []byte // 32 bytes, or nil in Dev: then generated into DataDir
 
+	EndpointsFile string // "" for none
+
 	EgressAllow   []netip.Prefix
 	EgressDeny    []netip.Prefix // wins over EgressAllow
 	EgressPorts   []uint16       // nil means any

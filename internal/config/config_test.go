@@ -140,7 +140,7 @@ var samples = map[string]string{
 	"AMQP_URL": "amqp://a:b@h1:1/v,amqps://a:b@h2:2/v", "REDIS_URL": "rediss://:pw@h:1/2", "DATA": "/var/lib/taskgate", "NAMESPACE": "tg-2",
 	"AUTH": "none", "ADMIN_KEY": adminKey, "SECRET_KEY": secretKey64,
 	"EGRESS_ALLOW": "10.0.0.0/8,fd00::/8", "EGRESS_DENY": "10.1.0.0/16,10.9.9.9/32", "EGRESS_PORTS": "443,8443",
-	"EGRESS_RESOLVE": "a.example=10.0.0.1,b.example=::1", "EGRESS_CA_FILE": "ca.pem",
+	"EGRESS_RESOLVE": "a.example=10.0.0.1,b.example=::1", "EGRESS_CA_FILE": "ca.pem", "ENDPOINTS_FILE": "endpoints.yaml",
 	"MAX_PAYLOAD": "2MiB", "KEEP_PAYLOAD": "1025B", "CONCURRENCY": "7",
 	"MAX_WAIT": "1m30s", "MAX_DELAY": "24h0m0s", "PUBLISH_TIMEOUT": "1.5s", "SHUTDOWN_GRACE": "5s",
 	"LOG_LEVEL": "debug", "LOG_FORMAT": "text", "ECHO": "true",
@@ -269,7 +269,7 @@ var bad = map[string]string{
 }
 
 // These take any text; whoever opens them finds out.
-var takesAnything = []string{"CONFIG", "DATA", "EGRESS_CA_FILE"}
+var takesAnything = []string{"CONFIG", "DATA", "EGRESS_CA_FILE", "ENDPOINTS_FILE"}
 
 func TestEveryFaultAtOnce(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,8 @@ var table = build([]Setting{
 	secret(text("ADMIN_KEY", withAPI, "", "bootstrap API key with scope admin: at least 16 characters after an optional `tg_`; required with `TASKGATE_AUTH=keys`",
 		func(c *Config) *string { return &c.AdminKey })),
 	secretKey(),
+	text("ENDPOINTS_FILE", withAPI, "", "YAML file with endpoints and projects that the API then shows read-only; read again on SIGHUP",
+		func(c *Config) *string { return &c.EndpointsFile }),
 	withDefault(list("EGRESS_ALLOW", "networks that may be called although they are not public (CIDRs)",
 		parsePrefix, func(c *Config) *prefixes { return &c.EgressAllow }), Dev, "127.0.0.0/8,::1/128"),
 	list("EGRESS_DENY", "networks that must not be called (CIDRs); wins over the allow list",

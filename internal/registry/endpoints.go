@@ -47,7 +47,7 @@ func (r *Registry) current() view {
 // UpdateEndpoint creates or replaces an endpoint, durably when it returns.
 // mutate makes the new one out of the old one (nil: there is none) and may be
 // called several times; project, name and times are set for it. Its error is
-// returned as it is and changes nothing, but see [ErrUnchanged].
+// returned as it is and changes nothing, but see [task.ErrUnchanged].
 func (r *Registry) UpdateEndpoint(
 	ctx context.Context, project, name string, mutate func(old *task.Endpoint) (task.Endpoint, error),
 ) (created bool, ep task.Endpoint, err error) {
@@ -78,7 +78,7 @@ func (r *Registry) DisableEndpoint(ctx context.Context, id task.EndpointID, reas
 		case old == nil:
 			return task.Endpoint{}, task.Errorf(task.CodeNotFound, "no such endpoint")
 		case old.Disabled != task.ReasonNone:
-			return task.Endpoint{}, ErrUnchanged
+			return task.Endpoint{}, task.ErrUnchanged
 		}
 		old.Disabled = reason
 		return *old, nil

@@ -84,11 +84,6 @@ func projectKey(name string) Key { return Key{Kind: kindProject, Project: name} 
 
 func apiKeyKey(project, id string) Key { return Key{Kind: kindKey, Project: project, Name: id} }
 
-// ErrUnchanged is what the mutate of an update may return to leave everything
-// as it is: the update then returns what is there, without an error. It is
-// meant for values that exist.
-var ErrUnchanged = errors.New("unchanged")
-
 // find returns a copy of what is in memory.
 func find[T any](r *Registry, k *kind[T], key Key) (*T, bool) {
 	v := r.current()
@@ -127,7 +122,7 @@ func update[T any](
 			kept = k.copyOf(old)
 		}
 		if v, err = mutate(old); err != nil {
-			if errors.Is(err, ErrUnchanged) && ok {
+			if errors.Is(err, task.ErrUnchanged) && ok {
 				v = *kept
 			}
 			return Item{}, err
@@ -139,7 +134,7 @@ func update[T any](
 		}
 		return Item{Key: key, Value: value}, nil
 	})
-	if errors.Is(err, ErrUnchanged) && !created {
+	if errors.Is(err, task.ErrUnchanged) && !created {
 		err = nil
 	}
 	if err != nil {

@@ -142,9 +142,9 @@ func TestUnchanged(t *testing.T) {
 		if old != nil {
 			old.CallbackSecret.Current = []byte("spoiled")
 		}
-		return task.Project{}, registry.ErrUnchanged
+		return task.Project{}, task.ErrUnchanged
 	}
-	if _, _, err := r.UpdateProject(t.Context(), "p", leave); err != registry.ErrUnchanged { //nolint:errorlint // as it is
+	if _, _, err := r.UpdateProject(t.Context(), "p", leave); err != task.ErrUnchanged { //nolint:errorlint // as it is
 		t.Errorf("of nothing: %v", err)
 	}
 	putProject(t, r, "p", "1")

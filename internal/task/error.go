@@ -25,6 +25,11 @@ const (
 	CodeInternal       Code = "internal"
 )
 
+// ErrUnchanged is what the function given to an update may return to leave
+// everything as it is: the update then returns what is there, without an
+// error. It is meant for things that exist.
+var ErrUnchanged = errors.New("unchanged")
+
 // Fault is one thing wrong with an input, and where.
 type Fault struct {
 	// Pointer is a JSON pointer (RFC 6901) into the body, or the name of a

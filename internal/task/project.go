@@ -18,8 +18,12 @@ type Project struct {
 	// CallbackSecret signs the project's callbacks. It is sealed for the
 	// owner (Name, CallbackEndpoint).
 	CallbackSecret SealedSecret `json:"callback_secret"`
-	CreatedAt      time.Time    `json:"created_at"`
-	UpdatedAt      time.Time    `json:"updated_at"`
+	// Source says who made the project; FixedSecret that a file has a say
+	// about its secret.
+	Source      Source    `json:"source,omitempty"`
+	FixedSecret bool      `json:"fixed_secret,omitempty"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
 }
 
 // Callbacks is the project's built-in endpoint. It has no URL: each callback

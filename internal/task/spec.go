@@ -113,13 +113,30 @@ type Endpoint struct {
 	Paused bool        `json:"paused,omitempty"`
 	// Disabled says why the endpoint takes no deliveries (e.g. it answered
 	// 410), "" when it does. Its tasks are held.
-	Disabled  Reason    `json:"disabled,omitempty"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	Disabled Reason `json:"disabled,omitempty"`
+	// Source says who configures the endpoint. A file may or may not have a
+	// say about its secret and its pause, too.
+	Source      Source    `json:"source,omitempty"`
+	FixedSecret bool      `json:"fixed_secret,omitempty"`
+	FixedPaused bool      `json:"fixed_paused,omitempty"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
 	// Builtin marks an endpoint that no user registered: it is made of its
 	// project, never stored, and cannot be changed or disabled.
 	Builtin bool `json:"-"`
 }
+
+// Source says who configures an endpoint or a project.
+type Source string
+
+// The sources.
+const (
+	SourceAPI  Source = ""     // whoever may, over the API
+	SourceFile Source = "file" // the endpoints file: over the API it is read only
+	// SourceUnlisted: the file had it and has it no more. It waits, disabled,
+	// for an operator to delete it or to take it over.
+	SourceUnlisted Source = "unlisted"
+)
 
 // ID is the identity of the endpoint's queue.
 func (e *Endpoint) ID() EndpointID { return MakeEndpointID(e.Project, e.Name) }

@@ -123,7 +123,8 @@ const (
 	ReasonCancelled         Reason = "cancelled"
 	ReasonExpired           Reason = "expired"
 	ReasonEndpointDeleted   Reason = "endpoint_deleted"
-	ReasonShutdown          Reason = "shutdown" // an attempt given up because its dispatcher stopped
+	ReasonEndpointUnlisted  Reason = "endpoint_unlisted" // the endpoints file has it no more: it is disabled
+	ReasonShutdown          Reason = "shutdown"          // an attempt given up because its dispatcher stopped
 	ReasonReplayed          Reason = "replayed"
 	ReasonRunNow            Reason = "run_now"
 	ReasonRescheduled       Reason = "rescheduled"
@@ -137,7 +138,7 @@ func Reasons() []Reason {
 		ReasonHandler4xx, ReasonHandler5xx, ReasonThrottled, ReasonPermanentStatus, ReasonGone, ReasonRedirect,
 		ReasonRetryNever, ReasonResultTooLarge, ReasonTimeout, ReasonConnect, ReasonDNS, ReasonTLS, ReasonTargetAuth, ReasonProtocol,
 		ReasonBlockedAddress, ReasonAttemptsExhausted, ReasonMaxAge, ReasonLostWorker, ReasonCancelled, ReasonExpired,
-		ReasonEndpointDeleted, ReasonShutdown, ReasonReplayed, ReasonRunNow, ReasonRescheduled,
+		ReasonEndpointDeleted, ReasonEndpointUnlisted, ReasonShutdown, ReasonReplayed, ReasonRunNow, ReasonRescheduled,
 		ReasonCompletionTimeout, ReasonInternal,
 	}
 }

@@ -34,6 +34,27 @@ func (e EndpointMethod) Valid() bool {
 	}
 }
 
+// Defines values for EndpointSource.
+const (
+	EndpointSourceApi      EndpointSource = "api"
+	EndpointSourceFile     EndpointSource = "file"
+	EndpointSourceUnlisted EndpointSource = "unlisted"
+)
+
+// Valid indicates whether the value is a known member of the EndpointSource enum.
+func (e EndpointSource) Valid() bool {
+	switch e {
+	case EndpointSourceApi:
+		return true
+	case EndpointSourceFile:
+		return true
+	case EndpointSourceUnlisted:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EndpointAuthType.
 const (
 	Basic                   EndpointAuthType = "basic"
@@ -247,6 +268,24 @@ func (e ProblemCode) Valid() bool {
 	}
 }
 
+// Defines values for ProjectSource.
+const (
+	ProjectSourceApi  ProjectSource = "api"
+	ProjectSourceFile ProjectSource = "file"
+)
+
+// Valid indicates whether the value is a known member of the ProjectSource enum.
+func (e ProjectSource) Valid() bool {
+	switch e {
+	case ProjectSourceApi:
+		return true
+	case ProjectSourceFile:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Reason.
 const (
 	ReasonAttemptsExhausted Reason = "attempts_exhausted"
@@ -257,6 +296,7 @@ const (
 	ReasonDnsError          Reason = "dns_error"
 	ReasonEndpointDeleted   Reason = "endpoint_deleted"
 	ReasonEndpointGone      Reason = "endpoint_gone"
+	ReasonEndpointUnlisted  Reason = "endpoint_unlisted"
 	ReasonExpired           Reason = "expired"
 	ReasonHandler4xx        Reason = "handler_4xx"
 	ReasonHandler5xx        Reason = "handler_5xx"
@@ -296,6 +336,8 @@ func (e Reason) Valid() bool {
 	case ReasonEndpointDeleted:
 		return true
 	case ReasonEndpointGone:
+		return true
+	case ReasonEndpointUnlisted:
 		return true
 	case ReasonExpired:
 		return true
@@ -599,6 +641,7 @@ type Attempt struct {
 	// - `cancelled`: by its user
 	// - `expired`: `expires_at` passed before an attempt began
 	// - `endpoint_deleted`: its endpoint was deleted
+	// - `endpoint_unlisted`: the endpoints file has the endpoint no more; it is disabled
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
 	// - `rescheduled`: its start was moved
@@ -772,6 +815,7 @@ type CallbackTask struct {
 	// - `cancelled`: by its user
 	// - `expired`: `expires_at` passed before an attempt began
 	// - `endpoint_deleted`: its endpoint was deleted
+	// - `endpoint_unlisted`: the endpoints file has the endpoint no more; it is disabled
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
 	// - `rescheduled`: its start was moved
@@ -835,6 +879,7 @@ type Endpoint struct {
 	// - `cancelled`: by its user
 	// - `expired`: `expires_at` passed before an attempt began
 	// - `endpoint_deleted`: its endpoint was deleted
+	// - `endpoint_unlisted`: the endpoints file has the endpoint no more; it is disabled
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
 	// - `rescheduled`: its start was moved
@@ -888,6 +933,11 @@ type Endpoint struct {
 	// get the public part. Absent: as the secret given or present, else `v1`.
 	Signature *SignatureScheme `json:"signature,omitempty"`
 
+	// Source Who configures it. `api`: whoever may, here. `file`: the server's endpoints file; changes here are 409
+	// `read_only`, but for `pause`, `resume` and `rotate-secret` where the file says nothing about that. `unlisted`: the
+	// file had it and has it no more; its tasks are held until it is resumed, which takes it over, or deleted.
+	Source EndpointSource `json:"source"`
+
 	// Timeout A duration.
 	//
 	// Example: 30s
@@ -905,6 +955,11 @@ type Endpoint struct {
 
 // EndpointMethod HTTP method of deliveries.
 type EndpointMethod string
+
+// EndpointSource Who configures it. `api`: whoever may, here. `file`: the server's endpoints file; changes here are 409
+// `read_only`, but for `pause`, `resume` and `rotate-secret` where the file says nothing about that. `unlisted`: the
+// file had it and has it no more; its tasks are held until it is resumed, which takes it over, or deleted.
+type EndpointSource string
 
 // EndpointAuth How deliveries show who they are, beside their signature. Secrets are never shown again; one that is absent stays as
 // it is while the type does.
@@ -1217,6 +1272,7 @@ type EndpointTestResult struct {
 	// - `cancelled`: by its user
 	// - `expired`: `expires_at` passed before an attempt began
 	// - `endpoint_deleted`: its endpoint was deleted
+	// - `endpoint_unlisted`: the endpoints file has the endpoint no more; it is disabled
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
 	// - `rescheduled`: its start was moved
@@ -1266,6 +1322,7 @@ type EndpointTestTask struct {
 	// - `cancelled`: by its user
 	// - `expired`: `expires_at` passed before an attempt began
 	// - `endpoint_deleted`: its endpoint was deleted
+	// - `endpoint_unlisted`: the endpoints file has the endpoint no more; it is disabled
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
 	// - `rescheduled`: its start was moved
@@ -1556,9 +1613,15 @@ type Project struct {
 	// that was generated is never shown.
 	Secret *string `json:"secret,omitempty"`
 
+	// Source `file`: the server's endpoints file has it; it cannot be deleted here.
+	Source ProjectSource `json:"source"`
+
 	// UpdatedAt When it last changed.
 	UpdatedAt time.Time `json:"updated_at"`
 }
+
+// ProjectSource `file`: the server's endpoints file has it; it cannot be deleted here.
+type ProjectSource string
 
 // ProjectConfig defines model for ProjectConfig.
 type ProjectConfig struct {
@@ -1597,6 +1660,7 @@ type ProjectList struct {
 // - `cancelled`: by its user
 // - `expired`: `expires_at` passed before an attempt began
 // - `endpoint_deleted`: its endpoint was deleted
+// - `endpoint_unlisted`: the endpoints file has the endpoint no more; it is disabled
 // - `shutdown`: an attempt was given up because its process stopped
 // - `replayed`, `run_now`: by a retry
 // - `rescheduled`: its start was moved
@@ -1815,6 +1879,7 @@ type Task struct {
 	// - `cancelled`: by its user
 	// - `expired`: `expires_at` passed before an attempt began
 	// - `endpoint_deleted`: its endpoint was deleted
+	// - `endpoint_unlisted`: the endpoints file has the endpoint no more; it is disabled
 	// - `shutdown`: an attempt was given up because its process stopped
 	// - `replayed`, `run_now`: by a retry
 	// - `rescheduled`: its start was moved
