@@ -247,6 +247,31 @@ func TestCallbackToTheInside(t *testing.T) {
 	})
 }
 
+// A receiver that hangs, with more callbacks than its project may run at once,
+// does not keep another one from hearing.
+func TestHangingReceiverDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	targets(t, func(t *testing.T, tg *target) {
+		tg, _ = tg.own(t)
+		work, bad, good := serve(t, status(200)), serve(t, hang), serve(t, status(200))
+		ep, _ := tg.register(t, work.URL, nil)
+		ids := submitMany(tg, obj{"endpoint": ep, "callback": obj{"url": bad.URL}}, 100)
+		for _, id := range ids {
+			tg.ends(t, id, "succeeded", "")
+		}
+		bad.next(t)
+		id := tg.submit(t, ep, obj{"callback": obj{"url": good.URL}}).str("id")
+		done := tg.ends(t, id, "succeeded", "")
+		d := good.next(t)
+		if late := d.at.Sub(done.time(t, "ended_at")); late > 5*time.Second { // a hanging attempt takes 15 s
+			t.Errorf("told %v after the end", late)
+		}
+		if n := len(bad.deliveries()); n >= len(ids) {
+			t.Errorf("%d of %d callbacks were sent to a receiver that hangs", n, len(ids))
+		}
+	})
+}
+
 // Processes die at random moments while tasks with callbacks are worked, again
 // and again: everything accepted is told, and what is told twice says so.
 func TestKillUnderCallbacks(t *testing.T) {

@@ -28,6 +28,7 @@ type Manager struct {
 	engine    Engine
 	handler   *Handler
 	pool      *Pool
+	hosts     *hosts
 	shares    *shares
 	log       *slog.Logger
 	nudges    chan struct{} // look at the registry again
@@ -161,8 +162,17 @@ func (m *Manager) accept(l *line, f func()) {
 // when the endpoint is paused, disabled or deleted, or at shutdown: what has
 // not begun then goes back.
 func (m *Manager) deliver(live context.Context, l *line, id task.EndpointID, d Delivery) {
+	host := hostOf(d.Message().URL)
+	if host != "" {
+		key, came := laneKey{id, host}, m.handler.now()
+		if wait, ok := m.hosts.enter(key, came); !ok {
+			m.handler.postpone(m.last, m.log.With("task", d.Message().ID), d, came.Add(wait))
+			return
+		}
+		defer func() { m.hosts.leave(key, m.handler.now().Sub(came), m.handler.now()) }()
+	}
 	for {
-		slot, err := m.pool.Acquire(live, id, len(d.Message().Payload))
+		slot, err := m.pool.AcquireHost(live, id, host, len(d.Message().Payload))
 		if err != nil {
 			break
 		}

@@ -100,6 +100,7 @@ func New(deps Deps, opt Options) (*Dispatcher, error) {
 		source: deps.Source, endpoints: deps.Endpoints, engine: deps.Engine, handler: h, pool: NewPool(opt.Pool),
 		log: opt.Logger, nudges: make(chan struct{}, 1),
 	}
+	m.hosts = newHosts(m.pool.PerEndpoint())
 	m.shares = newShares(deps.Quotas, opt.Owner, m.pool, opt.Logger, m.nudge)
 	return &Dispatcher{
 		sender: sender, handler: h, manager: m, pool: m.pool, shares: m.shares, meter: counts,

@@ -93,6 +93,7 @@ type fakeConsumer struct {
 	s       *fakeSource
 	name    string
 	handler func(*fakeDelivery)
+	deliver func(Delivery) // of an endpoint's
 }
 
 func sourceOf() *fakeSource {
@@ -111,7 +112,7 @@ func (s *fakeSource) subscribe(name string, h func(*fakeDelivery)) (Consumer, er
 		return nil, errors.New("a second consumer")
 	}
 	s.most[name] = max(s.most[name], 1)
-	s.consumers[name] = &fakeConsumer{s, name, h}
+	s.consumers[name] = &fakeConsumer{s: s, name: name, handler: h}
 	for _, d := range s.queues[name] {
 		h(d)
 	}
@@ -123,7 +124,13 @@ func (s *fakeSource) Consume(_ context.Context, id task.EndpointID, prefetch int
 	s.mu.Lock()
 	s.prefetch[string(id)] = prefetch
 	s.mu.Unlock()
-	return s.subscribe(string(id), func(d *fakeDelivery) { h(&returning{d, s, string(id)}) })
+	c, err := s.subscribe(string(id), func(d *fakeDelivery) { h(&returning{d, s, string(id)}) })
+	if own, ok := c.(*fakeConsumer); ok {
+		s.mu.Lock()
+		own.deliver = h
+		s.mu.Unlock()
+	}
+	return c, err
 }
 
 func (s *fakeSource) ConsumeQuarantine(_ context.Context, _ int, h func(Delivery)) (Consumer, error) {

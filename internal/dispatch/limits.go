@@ -36,17 +36,29 @@ type Pool struct {
 	mu     sync.Mutex
 	inUse  int
 	bytes  int64
-	lanes  map[task.EndpointID]*lane // of endpoints that run or wait
-	ring   []*lane                   // lanes with waiters, the next one first
-	limits map[task.EndpointID]int   // of endpoints that have one
+	lanes  map[laneKey]*lane // that run or wait
+	uses   map[task.EndpointID]*use
+	ring   []*lane                 // lanes with waiters, the next one first
+	limits map[task.EndpointID]int // of endpoints that have one
 }
 
-// lane is one endpoint's part of the pool.
+// laneKey names an endpoint, or one target host of an endpoint whose tasks
+// bring their own targets.
+type laneKey struct {
+	id   task.EndpointID
+	host string
+}
+
+// lane is one endpoint's, or one of its hosts', part of the pool.
 type lane struct {
-	id      task.EndpointID
+	key     laneKey
+	of      *use
 	inUse   int
 	waiters []*waiter
 }
+
+// use is what an endpoint has of the pool in all its lanes.
+type use struct{ lanes, inUse int }
 
 type waiter struct {
 	slot    *Slot
@@ -65,7 +77,10 @@ func NewPool(opt PoolOptions) *Pool {
 	if opt.Bytes <= 0 {
 		opt.Bytes = defaultBytes
 	}
-	return &Pool{opt: opt, lanes: make(map[task.EndpointID]*lane), limits: make(map[task.EndpointID]int)}
+	return &Pool{
+		opt: opt, lanes: make(map[laneKey]*lane), uses: make(map[task.EndpointID]*use),
+		limits: make(map[task.EndpointID]int),
+	}
 }
 
 // PerEndpoint is the most that one endpoint can run.
@@ -101,8 +116,8 @@ func (p *Pool) Held(id task.EndpointID) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	held := p.limits[id]
-	if l := p.lanes[id]; l != nil {
-		held = max(held, l.inUse)
+	if u := p.uses[id]; u != nil {
+		held = max(held, u.inUse)
 	}
 	return held
 }
@@ -117,7 +132,14 @@ type Slot struct {
 // Acquire waits for a slot of the endpoint, for a payload of n bytes. The
 // error is ctx's cause.
 func (p *Pool) Acquire(ctx context.Context, id task.EndpointID, n int) (*Slot, error) {
-	w := p.enqueue(id, int64(n)+answerReserve)
+	return p.AcquireHost(ctx, id, "", n)
+}
+
+// AcquireHost is Acquire for a target host of an endpoint whose tasks bring
+// their own: each host has the guaranteed minimum, and all together have the
+// share of one endpoint.
+func (p *Pool) AcquireHost(ctx context.Context, id task.EndpointID, host string, n int) (*Slot, error) {
+	w := p.enqueue(laneKey{id, host}, int64(n)+answerReserve)
 	select {
 	case <-w.granted:
 		return w.slot, nil
@@ -129,13 +151,12 @@ func (p *Pool) Acquire(ctx context.Context, id task.EndpointID, n int) (*Slot, e
 	return nil, context.Cause(ctx)
 }
 
-func (p *Pool) enqueue(id task.EndpointID, n int64) *waiter {
+func (p *Pool) enqueue(key laneKey, n int64) *waiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l := p.lanes[id]
+	l := p.lanes[key]
 	if l == nil {
-		l = &lane{id: id}
-		p.lanes[id] = l
+		l = p.open(key)
 	}
 	w := &waiter{slot: &Slot{pool: p, lane: l, bytes: n}, granted: make(chan struct{})}
 	if len(l.waiters) == 0 {
@@ -144,6 +165,18 @@ func (p *Pool) enqueue(id task.EndpointID, n int64) *waiter {
 	l.waiters = append(l.waiters, w)
 	p.grant()
 	return w
+}
+
+func (p *Pool) open(key laneKey) *lane {
+	u := p.uses[key.id]
+	if u == nil {
+		u = &use{}
+		p.uses[key.id] = u
+	}
+	u.lanes++
+	l := &lane{key: key, of: u}
+	p.lanes[key] = l
+	return l
 }
 
 // withdraw takes back a wait. false: it was granted already.
@@ -183,13 +216,18 @@ func (s *Slot) Release() {
 	p.inUse--
 	p.bytes -= s.bytes
 	s.lane.inUse--
+	s.lane.of.inUse--
 	p.forget(s.lane)
 	p.grant()
 }
 
 func (p *Pool) forget(l *lane) {
-	if l.inUse == 0 && len(l.waiters) == 0 {
-		delete(p.lanes, l.id)
+	if l.inUse > 0 || len(l.waiters) > 0 {
+		return
+	}
+	delete(p.lanes, l.key)
+	if l.of.lanes--; l.of.lanes == 0 {
+		delete(p.uses, l.key.id)
 	}
 }
 
@@ -215,6 +253,7 @@ func (p *Pool) give(l *lane) {
 		p.leaveRing(l)
 	}
 	l.inUse++
+	l.of.inUse++
 	p.inUse++
 	p.bytes += w.slot.bytes
 	close(w.granted)
@@ -231,16 +270,16 @@ func (p *Pool) leaveRing(l *lane) {
 
 // fits decides whether the endpoint may run one more now.
 func (p *Pool) fits(l *lane, s *Slot) bool {
-	if limit, ok := p.limits[l.id]; ok && l.inUse >= limit {
+	if limit, ok := p.limits[l.key.id]; ok && l.of.inUse >= limit {
 		return false
 	}
 	if l.inUse < guaranteed {
 		return true
 	}
-	return l.inUse < p.share() && p.inUse < p.opt.Total && p.bytes+s.bytes <= p.opt.Bytes
+	return l.of.inUse < p.share() && p.inUse < p.opt.Total && p.bytes+s.bytes <= p.opt.Bytes
 }
 
 // share is an endpoint's cap now: lowered when several endpoints are busy.
 func (p *Pool) share() int {
-	return max(guaranteed, min(p.opt.PerEndpoint, p.opt.Total/max(len(p.lanes), 1)))
+	return max(guaranteed, min(p.opt.PerEndpoint, p.opt.Total/max(len(p.uses), 1)))
 }

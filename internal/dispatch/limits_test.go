@@ -207,7 +207,7 @@ func TestPoolBalance(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if p.inUse != 0 || p.bytes != 0 || len(p.lanes) != 0 || len(p.ring) != 0 {
+	if p.inUse != 0 || p.bytes != 0 || len(p.lanes) != 0 || len(p.uses) != 0 || len(p.ring) != 0 {
 		t.Fatalf("left over: %+v", p)
 	}
 }
