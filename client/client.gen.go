@@ -110,6 +110,33 @@ func (e EndpointConfigMethod) Valid() bool {
 	}
 }
 
+// Defines values for EndpointPurgeStates.
+const (
+	EndpointPurgeStatesAwaiting  EndpointPurgeStates = "awaiting"
+	EndpointPurgeStatesQueued    EndpointPurgeStates = "queued"
+	EndpointPurgeStatesRetrying  EndpointPurgeStates = "retrying"
+	EndpointPurgeStatesRunning   EndpointPurgeStates = "running"
+	EndpointPurgeStatesScheduled EndpointPurgeStates = "scheduled"
+)
+
+// Valid indicates whether the value is a known member of the EndpointPurgeStates enum.
+func (e EndpointPurgeStates) Valid() bool {
+	switch e {
+	case EndpointPurgeStatesAwaiting:
+		return true
+	case EndpointPurgeStatesQueued:
+		return true
+	case EndpointPurgeStatesRetrying:
+		return true
+	case EndpointPurgeStatesRunning:
+		return true
+	case EndpointPurgeStatesScheduled:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FinalState.
 const (
 	FinalStateCancelled FinalState = "cancelled"
@@ -1226,6 +1253,29 @@ type EndpointPatch struct {
 
 	// Url As in `EndpointConfig`; it has no default.
 	Url *string `json:"url,omitempty"`
+}
+
+// EndpointPurge defines model for EndpointPurge.
+type EndpointPurge struct {
+	// Cursor `next_cursor` of the call before, unchanged, to go on.
+	Cursor *string `json:"cursor,omitempty"`
+
+	// States Only tasks in these states; default `scheduled`, `queued` and `retrying`.
+	//
+	// Example: ["queued"]
+	States []EndpointPurgeStates `json:"states,omitempty"`
+}
+
+// EndpointPurgeStates defines model for EndpointPurge.States.
+type EndpointPurgeStates string
+
+// EndpointPurged defines model for EndpointPurged.
+type EndpointPurged struct {
+	// Cancelled How many tasks this call cancelled.
+	Cancelled int `json:"cancelled"`
+
+	// NextCursor There may be more to cancel; absent when nothing is left.
+	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
 // EndpointTest defines model for EndpointTest.
@@ -2367,6 +2417,9 @@ type PatchEndpointApplicationMergePatchPlusJSONRequestBody = EndpointPatch
 // PutEndpointJSONRequestBody defines body for PutEndpoint for application/json ContentType.
 type PutEndpointJSONRequestBody = EndpointConfig
 
+// PurgeEndpointJSONRequestBody defines body for PurgeEndpoint for application/json ContentType.
+type PurgeEndpointJSONRequestBody = EndpointPurge
+
 // RotateSecretJSONRequestBody defines body for RotateSecret for application/json ContentType.
 type RotateSecretJSONRequestBody = SecretRotation
 
@@ -2608,6 +2661,38 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/endpoints/{name}/pause (the `PauseEndpoint` operationId).
 	PauseEndpoint(ctx context.Context, name EndpointName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PurgeEndpointWithBody Cancel an endpoint's tasks
+	//
+	// Cancels the tasks that wait, or those in the given states, the newest first; each ends as `cancelled` and has its
+	// callback. The answer says how many. Attempts that run go on, unless `states` names `running`: then they are
+	// interrupted.
+	//
+	// One call works for about 20 s, which is many thousands of tasks. If there is more to do the answer has a
+	// `next_cursor`: repeat with it as `cursor`, and the same `states`, until there is none. What is accepted after the
+	// first call is not touched. For millions of tasks, or in the background, cancel by filter: that is a job with
+	// progress. Pause the endpoint first to keep waiting tasks from starting meanwhile.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/endpoints/{name}/purge (the `PurgeEndpoint` operationId).
+	PurgeEndpointWithBody(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PurgeEndpoint Cancel an endpoint's tasks
+	//
+	// Cancels the tasks that wait, or those in the given states, the newest first; each ends as `cancelled` and has its
+	// callback. The answer says how many. Attempts that run go on, unless `states` names `running`: then they are
+	// interrupted.
+	//
+	// One call works for about 20 s, which is many thousands of tasks. If there is more to do the answer has a
+	// `next_cursor`: repeat with it as `cursor`, and the same `states`, until there is none. What is accepted after the
+	// first call is not touched. For millions of tasks, or in the background, cancel by filter: that is a job with
+	// progress. Pause the endpoint first to keep waiting tasks from starting meanwhile.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/endpoints/{name}/purge (the `PurgeEndpoint` operationId).
+	PurgeEndpoint(ctx context.Context, name EndpointName, body PurgeEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ResumeEndpoint Resume an endpoint
 	//
@@ -3257,6 +3342,58 @@ func (c *Client) PutEndpoint(ctx context.Context, name EndpointName, body PutEnd
 // Corresponds with POST /v1/endpoints/{name}/pause (the `PauseEndpoint` operationId).
 func (c *Client) PauseEndpoint(ctx context.Context, name EndpointName, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPauseEndpointRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PurgeEndpointWithBody Cancel an endpoint's tasks
+//
+// Cancels the tasks that wait, or those in the given states, the newest first; each ends as `cancelled` and has its
+// callback. The answer says how many. Attempts that run go on, unless `states` names `running`: then they are
+// interrupted.
+//
+// One call works for about 20 s, which is many thousands of tasks. If there is more to do the answer has a
+// `next_cursor`: repeat with it as `cursor`, and the same `states`, until there is none. What is accepted after the
+// first call is not touched. For millions of tasks, or in the background, cancel by filter: that is a job with
+// progress. Pause the endpoint first to keep waiting tasks from starting meanwhile.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/endpoints/{name}/purge (the `PurgeEndpoint` operationId).
+func (c *Client) PurgeEndpointWithBody(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPurgeEndpointRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PurgeEndpoint Cancel an endpoint's tasks
+//
+// Cancels the tasks that wait, or those in the given states, the newest first; each ends as `cancelled` and has its
+// callback. The answer says how many. Attempts that run go on, unless `states` names `running`: then they are
+// interrupted.
+//
+// One call works for about 20 s, which is many thousands of tasks. If there is more to do the answer has a
+// `next_cursor`: repeat with it as `cursor`, and the same `states`, until there is none. What is accepted after the
+// first call is not touched. For millions of tasks, or in the background, cancel by filter: that is a job with
+// progress. Pause the endpoint first to keep waiting tasks from starting meanwhile.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/endpoints/{name}/purge (the `PurgeEndpoint` operationId).
+func (c *Client) PurgeEndpoint(ctx context.Context, name EndpointName, body PurgeEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPurgeEndpointRequest(c.Server, name, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4460,6 +4597,53 @@ func NewPauseEndpointRequest(server string, name EndpointName) (*http.Request, e
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewPurgeEndpointRequest calls the generic PurgeEndpoint builder with application/json body
+func NewPurgeEndpointRequest(server string, name EndpointName, body PurgeEndpointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPurgeEndpointRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewPurgeEndpointRequestWithBody constructs an http.Request for the PurgeEndpoint method, with any body, and a specified content type
+func NewPurgeEndpointRequestWithBody(server string, name EndpointName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/endpoints/%s/purge", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -6262,6 +6446,38 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/endpoints/{name}/pause (the `PauseEndpoint` operationId).
 	PauseEndpointWithResponse(ctx context.Context, name EndpointName, reqEditors ...RequestEditorFn) (*PauseEndpointResponse, error)
+
+	// PurgeEndpointWithBodyWithResponse Cancel an endpoint's tasks
+	//
+	// Cancels the tasks that wait, or those in the given states, the newest first; each ends as `cancelled` and has its
+	// callback. The answer says how many. Attempts that run go on, unless `states` names `running`: then they are
+	// interrupted.
+	//
+	// One call works for about 20 s, which is many thousands of tasks. If there is more to do the answer has a
+	// `next_cursor`: repeat with it as `cursor`, and the same `states`, until there is none. What is accepted after the
+	// first call is not touched. For millions of tasks, or in the background, cancel by filter: that is a job with
+	// progress. Pause the endpoint first to keep waiting tasks from starting meanwhile.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/endpoints/{name}/purge (the `PurgeEndpoint` operationId).
+	PurgeEndpointWithBodyWithResponse(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PurgeEndpointResponse, error)
+
+	// PurgeEndpointWithResponse Cancel an endpoint's tasks
+	//
+	// Cancels the tasks that wait, or those in the given states, the newest first; each ends as `cancelled` and has its
+	// callback. The answer says how many. Attempts that run go on, unless `states` names `running`: then they are
+	// interrupted.
+	//
+	// One call works for about 20 s, which is many thousands of tasks. If there is more to do the answer has a
+	// `next_cursor`: repeat with it as `cursor`, and the same `states`, until there is none. What is accepted after the
+	// first call is not touched. For millions of tasks, or in the background, cancel by filter: that is a job with
+	// progress. Pause the endpoint first to keep waiting tasks from starting meanwhile.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/endpoints/{name}/purge (the `PurgeEndpoint` operationId).
+	PurgeEndpointWithResponse(ctx context.Context, name EndpointName, body PurgeEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*PurgeEndpointResponse, error)
 
 	// ResumeEndpointWithResponse Resume an endpoint
 	//
@@ -8279,6 +8495,211 @@ func (r PauseEndpointResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PauseEndpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// PurgeEndpointResponse200Headers the declared response headers of an HTTP 200 response for PurgeEndpoint
+type PurgeEndpointResponse200Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse400Headers the declared response headers of an HTTP 400 response for PurgeEndpoint
+type PurgeEndpointResponse400Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse401Headers the declared response headers of an HTTP 401 response for PurgeEndpoint
+type PurgeEndpointResponse401Headers struct {
+	WWWAuthenticate string
+	XRequestId      string
+}
+
+// PurgeEndpointResponse403Headers the declared response headers of an HTTP 403 response for PurgeEndpoint
+type PurgeEndpointResponse403Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse404Headers the declared response headers of an HTTP 404 response for PurgeEndpoint
+type PurgeEndpointResponse404Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse406Headers the declared response headers of an HTTP 406 response for PurgeEndpoint
+type PurgeEndpointResponse406Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse408Headers the declared response headers of an HTTP 408 response for PurgeEndpoint
+type PurgeEndpointResponse408Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse413Headers the declared response headers of an HTTP 413 response for PurgeEndpoint
+type PurgeEndpointResponse413Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse415Headers the declared response headers of an HTTP 415 response for PurgeEndpoint
+type PurgeEndpointResponse415Headers struct {
+	Accept     string
+	XRequestId string
+}
+
+// PurgeEndpointResponse422Headers the declared response headers of an HTTP 422 response for PurgeEndpoint
+type PurgeEndpointResponse422Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse500Headers the declared response headers of an HTTP 500 response for PurgeEndpoint
+type PurgeEndpointResponse500Headers struct {
+	XRequestId string
+}
+
+// PurgeEndpointResponse503Headers the declared response headers of an HTTP 503 response for PurgeEndpoint
+type PurgeEndpointResponse503Headers struct {
+	RetryAfter int
+	XRequestId string
+}
+
+type PurgeEndpointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EndpointPurged
+	// ApplicationproblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationproblemJSON400 *BadRequest
+	// ApplicationproblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationproblemJSON401 *Unauthorized
+	// ApplicationproblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationproblemJSON403 *Forbidden
+	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON406 the response for an HTTP 406 `application/problem+json` response
+	ApplicationproblemJSON406 *NotAcceptable
+	// ApplicationproblemJSON408 the response for an HTTP 408 `application/problem+json` response
+	ApplicationproblemJSON408 *RequestTimeout
+	// ApplicationproblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationproblemJSON413 *PayloadTooLarge
+	// ApplicationproblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationproblemJSON415 *UnsupportedMediaType
+	// ApplicationproblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationproblemJSON422 *Invalid
+	// ApplicationproblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationproblemJSON500 *InternalError
+	// ApplicationproblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationproblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *PurgeEndpointResponse200Headers
+	// Headers400 the parsed response headers for an HTTP 400 response
+	Headers400 *PurgeEndpointResponse400Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *PurgeEndpointResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *PurgeEndpointResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *PurgeEndpointResponse404Headers
+	// Headers406 the parsed response headers for an HTTP 406 response
+	Headers406 *PurgeEndpointResponse406Headers
+	// Headers408 the parsed response headers for an HTTP 408 response
+	Headers408 *PurgeEndpointResponse408Headers
+	// Headers413 the parsed response headers for an HTTP 413 response
+	Headers413 *PurgeEndpointResponse413Headers
+	// Headers415 the parsed response headers for an HTTP 415 response
+	Headers415 *PurgeEndpointResponse415Headers
+	// Headers422 the parsed response headers for an HTTP 422 response
+	Headers422 *PurgeEndpointResponse422Headers
+	// Headers500 the parsed response headers for an HTTP 500 response
+	Headers500 *PurgeEndpointResponse500Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *PurgeEndpointResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PurgeEndpointResponse) GetJSON200() *EndpointPurged {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON400() *BadRequest {
+	return r.ApplicationproblemJSON400
+}
+
+// GetApplicationproblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON401() *Unauthorized {
+	return r.ApplicationproblemJSON401
+}
+
+// GetApplicationproblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON403() *Forbidden {
+	return r.ApplicationproblemJSON403
+}
+
+// GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON404() *NotFound {
+	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON406 returns the response for an HTTP 406 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON406() *NotAcceptable {
+	return r.ApplicationproblemJSON406
+}
+
+// GetApplicationproblemJSON408 returns the response for an HTTP 408 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON408() *RequestTimeout {
+	return r.ApplicationproblemJSON408
+}
+
+// GetApplicationproblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON413() *PayloadTooLarge {
+	return r.ApplicationproblemJSON413
+}
+
+// GetApplicationproblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationproblemJSON415
+}
+
+// GetApplicationproblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON422() *Invalid {
+	return r.ApplicationproblemJSON422
+}
+
+// GetApplicationproblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON500() *InternalError {
+	return r.ApplicationproblemJSON500
+}
+
+// GetApplicationproblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r PurgeEndpointResponse) GetApplicationproblemJSON503() *Unavailable {
+	return r.ApplicationproblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r PurgeEndpointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PurgeEndpointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PurgeEndpointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PurgeEndpointResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -13023,6 +13444,50 @@ func (c *ClientWithResponses) PauseEndpointWithResponse(ctx context.Context, nam
 	return ParsePauseEndpointResponse(rsp)
 }
 
+// PurgeEndpointWithBodyWithResponse Cancel an endpoint's tasks
+//
+// Cancels the tasks that wait, or those in the given states, the newest first; each ends as `cancelled` and has its
+// callback. The answer says how many. Attempts that run go on, unless `states` names `running`: then they are
+// interrupted.
+//
+// One call works for about 20 s, which is many thousands of tasks. If there is more to do the answer has a
+// `next_cursor`: repeat with it as `cursor`, and the same `states`, until there is none. What is accepted after the
+// first call is not touched. For millions of tasks, or in the background, cancel by filter: that is a job with
+// progress. Pause the endpoint first to keep waiting tasks from starting meanwhile.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/endpoints/{name}/purge (the `PurgeEndpoint` operationId).
+func (c *ClientWithResponses) PurgeEndpointWithBodyWithResponse(ctx context.Context, name EndpointName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PurgeEndpointResponse, error) {
+	rsp, err := c.PurgeEndpointWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePurgeEndpointResponse(rsp)
+}
+
+// PurgeEndpointWithResponse Cancel an endpoint's tasks
+//
+// Cancels the tasks that wait, or those in the given states, the newest first; each ends as `cancelled` and has its
+// callback. The answer says how many. Attempts that run go on, unless `states` names `running`: then they are
+// interrupted.
+//
+// One call works for about 20 s, which is many thousands of tasks. If there is more to do the answer has a
+// `next_cursor`: repeat with it as `cursor`, and the same `states`, until there is none. What is accepted after the
+// first call is not touched. For millions of tasks, or in the background, cancel by filter: that is a job with
+// progress. Pause the endpoint first to keep waiting tasks from starting meanwhile.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/endpoints/{name}/purge (the `PurgeEndpoint` operationId).
+func (c *ClientWithResponses) PurgeEndpointWithResponse(ctx context.Context, name EndpointName, body PurgeEndpointJSONRequestBody, reqEditors ...RequestEditorFn) (*PurgeEndpointResponse, error) {
+	rsp, err := c.PurgeEndpoint(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePurgeEndpointResponse(rsp)
+}
+
 // ResumeEndpointWithResponse Resume an endpoint
 //
 // Ends a pause, and enables an endpoint that was disabled because its handler answered 410. Any body is ignored.
@@ -15483,6 +15948,253 @@ func ParsePauseEndpointResponse(rsp *http.Response) (*PauseEndpointResponse, err
 		response.Headers500 = &headers
 	case rsp.StatusCode == 503:
 		var headers PauseEndpointResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePurgeEndpointResponse parses an HTTP response from a PurgeEndpointWithResponse call
+func ParsePurgeEndpointResponse(rsp *http.Response) (*PurgeEndpointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PurgeEndpointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EndpointPurged
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest NotAcceptable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 408:
+		var dest RequestTimeout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON408 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest PayloadTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers PurgeEndpointResponse200Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 400:
+		var headers PurgeEndpointResponse400Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers400 = &headers
+	case rsp.StatusCode == 401:
+		var headers PurgeEndpointResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers PurgeEndpointResponse403Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers PurgeEndpointResponse404Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 406:
+		var headers PurgeEndpointResponse406Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers406 = &headers
+	case rsp.StatusCode == 408:
+		var headers PurgeEndpointResponse408Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers408 = &headers
+	case rsp.StatusCode == 413:
+		var headers PurgeEndpointResponse413Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers413 = &headers
+	case rsp.StatusCode == 415:
+		var headers PurgeEndpointResponse415Headers
+		if values := rsp.Header.Values("Accept"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Accept", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Accept = value
+		}
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers415 = &headers
+	case rsp.StatusCode == 422:
+		var headers PurgeEndpointResponse422Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers422 = &headers
+	case rsp.StatusCode == 500:
+		var headers PurgeEndpointResponse500Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers500 = &headers
+	case rsp.StatusCode == 503:
+		var headers PurgeEndpointResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {

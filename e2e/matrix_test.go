@@ -43,6 +43,8 @@ var probes = map[string]probe{
 	"pauseEndpoint":  {of: "{endpoint}"},
 	"resumeEndpoint": {of: "{endpoint}"},
 	"rotateSecret":   {of: "{endpoint}"},
+	"purgeEndpoint":  {of: "{endpoint}"},
+	"testEndpoint":   {of: "{endpoint}"},
 	"submitRawTask":  {of: "{endpoint}", body: `{}`},
 
 	"rotateCallbackSecret": {body: `{"overlap":"31d"}`},

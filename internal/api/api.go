@@ -27,6 +27,9 @@ type Engine interface {
 	// Reschedule says task.CodeInvalid when the task expires before at.
 	Reschedule(ctx context.Context, project string, id task.ID, at time.Time) (*task.Snapshot, error)
 	CancelEndpoint(ctx context.Context, project, endpoint string) (int, error)
+	// Purge cancels what a query finds until a moment has passed, and says
+	// how many and where to go on. task.CodeInvalid means the cursor.
+	Purge(ctx context.Context, q task.Query, until time.Time) (n int, next string, err error)
 }
 
 // Results reads tasks.

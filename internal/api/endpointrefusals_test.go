@@ -20,7 +20,8 @@ func key(name, body string, pointers ...string) refusal {
 // endpointRefusals are what the operations of an endpoint refuse, beside its
 // configuration.
 func endpointRefusals() []refusal {
-	test, rotate := "/v1/endpoints/emails/test", "/v1/endpoints/emails/rotate-secret"
+	const emails = "/v1/endpoints/emails/"
+	test, rotate, purge := emails+"test", emails+"rotate-secret", emails+"purge"
 	return []refusal{
 		// Patches of an endpoint.
 		{"patch as JSON", "PATCH", "/v1/endpoints/emails", `{}`, nil, 415, "unsupported_media_type", nil},
@@ -47,6 +48,13 @@ func endpointRefusals() []refusal {
 		posted("rotate-secret with a list", rotate, `[]`, 415, "unsupported_media_type"),
 		posted("rotate-secret of an unknown endpoint", "/v1/endpoints/nope/rotate-secret", "", 404, "not_found"),
 		posted("rotate-secret of no endpoint's name", "/v1/endpoints/-/rotate-secret", "", 400, "invalid_parameter", "name"),
+
+		// Purges.
+		posted("purge of ended tasks", purge, `{"states":["queued","failed"],"cursor":5,"limit":1}`, 422, "invalid", "/cursor", "/limit", "/states/1"),
+		posted("purge of no states", purge, `{"states":[]}`, 422, "invalid", "/states"),
+		posted("purge of one state as a word", purge, `{"states":"queued"}`, 422, "invalid", "/states"),
+		posted("purge of an unknown endpoint", "/v1/endpoints/nope/purge", "", 404, "not_found"),
+		posted("purge of the built-in endpoint", "/v1/endpoints/$callbacks/purge", "", 400, "invalid_parameter", "name"),
 
 		// Tests.
 		posted("test with wrong types", test, `{"headers":{"Host":"x","X-A":"1\n"},"content_type":"","wait":"5s"}`, 422, "invalid",

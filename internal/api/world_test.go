@@ -44,10 +44,13 @@ type world struct {
 	jobs      []bulk.Job // oldest first
 	page      task.Page
 	tried     []task.Trial
-	trial     task.TrialResult
-	figures   map[task.EndpointID]task.Figures
-	logged    strings.Builder
-	changed   chan struct{} // closed and replaced when log grows
+
+	purgeUntil time.Time
+
+	trial   task.TrialResult
+	figures map[task.EndpointID]task.Figures
+	logged  strings.Builder
+	changed chan struct{} // closed and replaced when log grows
 }
 
 type stored struct {
@@ -224,6 +227,13 @@ func (w *world) CancelEndpoint(_ context.Context, _, endpoint string) (int, erro
 		}
 	}
 	return n, w.enter("cancel endpoint")
+}
+
+func (w *world) Purge(_ context.Context, q task.Query, until time.Time) (int, string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lastQuery, w.purgeUntil = q, until
+	return len(q.States), w.page.Next, w.enter("purge")
 }
 
 func (w *world) GetResult(_ context.Context, id task.ID) (*task.Snapshot, *task.Result, error) {

@@ -39,36 +39,3 @@ func (e *Engine) EndOrphan(ctx context.Context, m *task.Message) error {
 	}
 	return task.Errorf(task.CodeUnavailable, "the record changed too often")
 }
-
-// cancelPage is how many tasks one step of CancelEndpoint reads.
-const cancelPage = 500
-
-// CancelEndpoint cancels every task of an endpoint that has not ended and
-// returns how many it cancelled.
-func (e *Engine) CancelEndpoint(ctx context.Context, project, endpoint string) (int, error) {
-	n := 0
-	q := task.Query{
-		Project: project, Endpoint: endpoint, Limit: cancelPage, Now: e.now(), Callbacks: true,
-		States: []task.State{task.Scheduled, task.Queued, task.Running, task.Retrying, task.Awaiting},
-	}
-	for {
-		page, err := e.store.List(ctx, q)
-		if err != nil {
-			return n, err
-		}
-		for i := range page.Items {
-			_, err := e.Cancel(ctx, project, page.Items[i].ID)
-			switch task.CodeOf(err) {
-			case "":
-				n++
-			case task.CodeConflict, task.CodeNotFound: // ended by itself
-			default:
-				return n, err
-			}
-		}
-		if page.Next == "" {
-			return n, nil
-		}
-		q.Cursor = page.Next
-	}
-}

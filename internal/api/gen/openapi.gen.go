@@ -103,6 +103,33 @@ func (e EndpointConfigMethod) Valid() bool {
 	}
 }
 
+// Defines values for EndpointPurgeStates.
+const (
+	EndpointPurgeStatesAwaiting  EndpointPurgeStates = "awaiting"
+	EndpointPurgeStatesQueued    EndpointPurgeStates = "queued"
+	EndpointPurgeStatesRetrying  EndpointPurgeStates = "retrying"
+	EndpointPurgeStatesRunning   EndpointPurgeStates = "running"
+	EndpointPurgeStatesScheduled EndpointPurgeStates = "scheduled"
+)
+
+// Valid indicates whether the value is a known member of the EndpointPurgeStates enum.
+func (e EndpointPurgeStates) Valid() bool {
+	switch e {
+	case EndpointPurgeStatesAwaiting:
+		return true
+	case EndpointPurgeStatesQueued:
+		return true
+	case EndpointPurgeStatesRetrying:
+		return true
+	case EndpointPurgeStatesRunning:
+		return true
+	case EndpointPurgeStatesScheduled:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FinalState.
 const (
 	FinalStateCancelled FinalState = "cancelled"
@@ -1219,6 +1246,29 @@ type EndpointPatch struct {
 
 	// Url As in `EndpointConfig`; it has no default.
 	Url *string `json:"url,omitempty"`
+}
+
+// EndpointPurge defines model for EndpointPurge.
+type EndpointPurge struct {
+	// Cursor `next_cursor` of the call before, unchanged, to go on.
+	Cursor *string `json:"cursor,omitempty"`
+
+	// States Only tasks in these states; default `scheduled`, `queued` and `retrying`.
+	//
+	// Example: ["queued"]
+	States []EndpointPurgeStates `json:"states,omitempty"`
+}
+
+// EndpointPurgeStates defines model for EndpointPurge.States.
+type EndpointPurgeStates string
+
+// EndpointPurged defines model for EndpointPurged.
+type EndpointPurged struct {
+	// Cancelled How many tasks this call cancelled.
+	Cancelled int `json:"cancelled"`
+
+	// NextCursor There may be more to cancel; absent when nothing is left.
+	NextCursor *string `json:"next_cursor,omitempty"`
 }
 
 // EndpointTest defines model for EndpointTest.
@@ -2360,6 +2410,9 @@ type PatchEndpointApplicationMergePatchPlusJSONRequestBody = EndpointPatch
 // PutEndpointJSONRequestBody defines body for PutEndpoint for application/json ContentType.
 type PutEndpointJSONRequestBody = EndpointConfig
 
+// PurgeEndpointJSONRequestBody defines body for PurgeEndpoint for application/json ContentType.
+type PurgeEndpointJSONRequestBody = EndpointPurge
+
 // RotateSecretJSONRequestBody defines body for RotateSecret for application/json ContentType.
 type RotateSecretJSONRequestBody = SecretRotation
 
@@ -2425,6 +2478,9 @@ type ServerInterface interface {
 	// PauseEndpoint Pause an endpoint
 	// (POST /v1/endpoints/{name}/pause)
 	PauseEndpoint(ctx echo.Context, name EndpointName) error
+	// PurgeEndpoint Cancel an endpoint's tasks
+	// (POST /v1/endpoints/{name}/purge)
+	PurgeEndpoint(ctx echo.Context, name EndpointName) error
 	// ResumeEndpoint Resume an endpoint
 	// (POST /v1/endpoints/{name}/resume)
 	ResumeEndpoint(ctx echo.Context, name EndpointName) error
@@ -2684,6 +2740,22 @@ func (w *ServerInterfaceWrapper) PauseEndpoint(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.PauseEndpoint(ctx, name)
+	return err
+}
+
+// PurgeEndpoint converts echo context to params.
+func (w *ServerInterfaceWrapper) PurgeEndpoint(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name EndpointName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PurgeEndpoint(ctx, name)
 	return err
 }
 
@@ -3517,6 +3589,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/endpoints/:name/pause", wrapper.PauseEndpoint, options.OperationMiddlewares["pauseEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/resume", wrapper.ResumeEndpoint, options.OperationMiddlewares["resumeEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/rotate-secret", wrapper.RotateSecret, options.OperationMiddlewares["rotateSecret"]...)
+	router.POST(options.BaseURL+"/v1/endpoints/:name/purge", wrapper.PurgeEndpoint, options.OperationMiddlewares["purgeEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/test", wrapper.TestEndpoint, options.OperationMiddlewares["testEndpoint"]...)
 	router.POST(options.BaseURL+"/v1/endpoints/:name/tasks", wrapper.SubmitRawTask, options.OperationMiddlewares["submitRawTask"]...)
 	router.POST(options.BaseURL+"/v1/callback-secret/rotate", wrapper.RotateCallbackSecret, options.OperationMiddlewares["rotateCallbackSecret"]...)
