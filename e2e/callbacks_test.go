@@ -30,6 +30,7 @@ func (tg *target) own(t *testing.T) (own *target, secret string) {
 // event is what a receiver of callbacks reads.
 func event(t *testing.T, d delivery) (kind string, data obj, at time.Time) {
 	t.Helper()
+	checkCallback(t, d)
 	var e struct {
 		Type      string
 		Timestamp time.Time

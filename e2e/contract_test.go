@@ -44,3 +44,15 @@ func (tg *target) of(t *testing.T) *target {
 	own.t = t
 	return &own
 }
+
+// checkCallback holds what a receiver got against the contract.
+func checkCallback(t *testing.T, d delivery) {
+	t.Helper()
+	c, err := checker()
+	if err == nil {
+		err = c.Callback("taskEnded", d.header, d.body)
+	}
+	if err != nil {
+		t.Errorf("%v: %s", err, d.body)
+	}
+}

@@ -2,11 +2,31 @@
 // types, openapi-fetch makes calls of them. e2e/ts_test.go compiles and runs it.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { json } from "node:stream/consumers";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema.js";
 
 const { TASKGATE_URL: baseUrl, TASKGATE_KEY: key, HANDLER_URL: url, ENDPOINT: name } = process.env;
 assert(baseUrl && key && url && name, "TASKGATE_URL, TASKGATE_KEY, HANDLER_URL and ENDPOINT must be set");
+
+// The program is the receiver of its callback, too.
+type TaskEvent = components["schemas"]["TaskEvent"];
+const { promise: told, resolve: tell } = withResolvers<TaskEvent>();
+const receiver = createServer(async (req, res) => {
+  tell((await json(req)) as TaskEvent);
+  res.writeHead(204).end();
+}).listen(0, "127.0.0.1");
+await once(receiver, "listening");
+const callback = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/ended`;
+
+function withResolvers<T>() {
+  let resolve!: (value: T) => void;
+  const promise = new Promise<T>((r) => (resolve = r));
+  return { promise, resolve };
+}
 
 const api = createClient<paths>({ baseUrl, headers: { Authorization: `Bearer ${key}` } });
 
@@ -24,7 +44,7 @@ assert(endpoint.data?.secret?.startsWith("whsec_"), "a new endpoint shows its se
 async function submit(): Promise<Task> {
   const { data, response } = await api.POST("/v1/tasks", {
     params: { header: { "Idempotency-Key": `ts-${name}` } },
-    body: { endpoint: name!, payload: { order: 4711 }, labels: { from: "typescript" } },
+    body: { endpoint: name!, payload: { order: 4711 }, labels: { from: "typescript" }, callback: { url: callback } },
   });
   assert(data, `submitted: ${response.status}`);
   return data;
@@ -36,6 +56,12 @@ const ended = await api.GET("/v1/tasks/{id}", { params: { path: { id: task.id },
 assert.equal(ended.data?.state, "succeeded");
 assert.equal(ended.data.attempts, 2);
 assert.deepEqual(ended.data.result?.body, { echo: { order: 4711 } });
+
+const event = await told;
+assert.equal(event.type, "task.succeeded");
+assert.equal(event.data.id, task.id);
+assert.deepEqual(event.data.result?.body, { echo: { order: 4711 } });
+receiver.close();
 
 const attempts = await api.GET("/v1/tasks/{id}/attempts", { params: { path: { id: task.id } } });
 assert.deepEqual(attempts.data?.data.map((a) => a.reason), ["handler_5xx", undefined]);
