@@ -141,7 +141,8 @@ func start(t *testing.T, cmd *exec.Cmd, secrets ...signing.Secret) string {
 		shown[i] = s.Reveal()
 	}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "PORT=0", "TASKGATE_SECRETS=" + strings.Join(shown, " ")}
-	cmd.Stderr = os.Stderr
+	var said bytes.Buffer // Python writes a line for each request
+	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -152,6 +153,9 @@ func start(t *testing.T, cmd *exec.Cmd, secrets ...signing.Secret) string {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(said.String())
+		}
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	base, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
@@ -235,7 +239,7 @@ func TestReceivers(t *testing.T) {
 					h.Set(signing.HeaderSignature, "v1,*** v1 ,, v1,")
 				}}, 401},
 				{"no time", request{id: "p", at: now, secrets: only, spoil: func(h http.Header, _ *string) { h.Set(signing.HeaderTimestamp, "soon") }}, 401},
-				{"too large", request{id: "q", at: now, body: strings.Repeat("x", 1<<20+1), secrets: only}, 413},
+				{"too large", request{id: "q", at: now, body: strings.Repeat("x", 1<<20+100_000), secrets: only}, 413},
 			} {
 				if status, answer := c.r.send(t, base); status != c.status {
 					t.Errorf("%s: %d %s, want %d", c.name, status, answer, c.status)
