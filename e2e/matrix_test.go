@@ -13,7 +13,7 @@ import (
 )
 
 // probe is how an operation is asked for in the matrix. In path, query and
-// body {task}, {endpoint}, {key} and {project} stand for things of a project.
+// body {task}, {job}, {endpoint}, {key} and {project} stand for things of a project.
 // Where all of them are unknown, the request must change nothing.
 type probe struct {
 	of    string // what the path's parameter stands for
@@ -33,6 +33,14 @@ var probes = map[string]probe{
 	"cancelTask":       {of: "{task}"},
 	"retryTask":        {of: "{task}"},
 	"rescheduleTask":   {of: "{task}", body: `{"delay":"3h"}`},
+
+	"listTaskCallbacks": {of: "{task}"},
+
+	"cancelTasks": {body: `{"filter":{"endpoint":"{endpoint}"},"dry_run":true}`},
+	"retryTasks":  {body: `{"filter":{"endpoint":"{endpoint}"},"dry_run":true}`},
+	"listJobs":    {},
+	"getJob":      {of: "{job}"},
+	"cancelJob":   {of: "{job}"},
 
 	"listEndpoints": {},
 	// With a body that is refused: else an unknown one would be made.
@@ -109,12 +117,12 @@ func mediaOf(op *openapi3.Operation) string {
 }
 
 // belongings are things of a project, or such as nobody has.
-type belongings struct{ task, endpoint, key, project string }
+type belongings struct{ task, job, endpoint, key, project string }
 
 // ask sends the operation about the belongings.
 func (op operation) ask(t *testing.T, tg *target, b belongings, header ...string) reply {
 	t.Helper()
-	fill := strings.NewReplacer("{task}", b.task, "{endpoint}", b.endpoint, "{key}", b.key, "{project}", b.project)
+	fill := strings.NewReplacer("{task}", b.task, "{job}", b.job, "{endpoint}", b.endpoint, "{key}", b.key, "{project}", b.project)
 	path := op.path
 	if before, rest, ok := strings.Cut(path, "{"); ok {
 		_, after, _ := strings.Cut(rest, "}")
@@ -130,7 +138,7 @@ func (op operation) ask(t *testing.T, tg *target, b belongings, header ...string
 	}
 	r := tg.do(t, op.method, fill.Replace(path), body, header...)
 	// What differs between any two requests.
-	words := []string{b.task, "T", b.endpoint, "E", b.key, "K", b.project, "P"}
+	words := []string{b.task, "T", b.job, "J", b.endpoint, "E", b.key, "K", b.project, "P"}
 	if instance := r.obj.str("instance"); instance != "" {
 		words = append(words, instance, "I")
 	}
@@ -159,7 +167,7 @@ func TestMatrix(t *testing.T) {
 		mine, theirs := tg.newProject(t), tg.newProject(t)
 		real := furnished(t, tg, theirs)
 		nobodys := belongings{
-			task: strings.Repeat("0", len(real.task)), endpoint: "e" + strings.Repeat("0", len(real.endpoint)-1),
+			task: strings.Repeat("0", len(real.task)), job: strings.Repeat("0", len(real.job)), endpoint: "e" + strings.Repeat("0", len(real.endpoint)-1),
 			key: strings.Repeat("0", len(real.key)), project: "p" + strings.Repeat("0", len(real.project)-1),
 		}
 		for _, scope := range scopes() {
@@ -212,6 +220,7 @@ func furnished(t *testing.T, tg *target, project string) belongings {
 		tg.do(t, "DELETE", "/v1/endpoints/"+b.endpoint+"?force=cancel", nil, "Taskgate-Project", project)
 	})
 	b.task = as.submit(t, b.endpoint, obj{"delay": "1h"}).str("id")
+	b.job = as.want(t, 202, "POST", "/v1/tasks/retry", obj{"filter": obj{"endpoint": b.endpoint}}).obj.str("id")
 	return b
 }
 
