@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -256,7 +255,7 @@ func TestHangingReceiverDelaysNoOther(t *testing.T) {
 		tg, _ = tg.own(t)
 		work, bad, good := serve(t, status(200)), serve(t, hang), serve(t, status(200))
 		ep, _ := tg.register(t, work.URL, nil)
-		ids := submitMany(tg, obj{"endpoint": ep, "callback": obj{"url": bad.URL}}, 100)
+		ids := tg.submitMany(client.TaskSubmission{Endpoint: ep, Callback: &client.Callback{Url: &bad.URL}}, 100)
 		for _, id := range ids {
 			tg.ends(t, id, "succeeded", "")
 		}
@@ -323,7 +322,7 @@ func killUnderCallbacks(t *testing.T, tg *target, kill func(t *testing.T)) {
 	for range callbackKills {
 		batch := make(chan []string, 1)
 		go func() {
-			batch <- submitMany(tg, obj{"endpoint": ep, "callback": obj{"url": hook.URL}}, callbackTasks)
+			batch <- tg.submitMany(client.TaskSubmission{Endpoint: ep, Callback: &client.Callback{Url: &hook.URL}}, callbackTasks)
 		}()
 		<-time.After(rand.N(200 * time.Millisecond))
 		kill(t)
@@ -360,23 +359,4 @@ func killUnderCallbacks(t *testing.T, tg *target, kill func(t *testing.T)) {
 	}
 	checkAnnounced(t, work)
 	checkAnnounced(t, hook)
-}
-
-// submitMany submits side by side and returns the ids of what got its 202.
-func submitMany(tg *target, task obj, n int) (ids []string) {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(func() {
-			r, err := tg.try("POST", "/v1/tasks", task)
-			if err != nil || r.status != http.StatusAccepted {
-				return // refused, not lost
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			ids = append(ids, r.obj.str("id"))
-		})
-	}
-	wg.Wait()
-	return ids
 }

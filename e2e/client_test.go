@@ -2,11 +2,13 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,13 +46,20 @@ var turn atomic.Uint64
 
 func (tg *target) base() string { return tg.bases[turn.Add(1)%uint64(len(tg.bases))] }
 
-// expect is the generated client of one of the target's gateways; an answer
-// with another status ends the test.
+// api is the generated client of one of the target's gateways.
+func (tg *target) api() *client.ClientWithResponses { return tg.generated(tg.http()) }
+
+// expect is the same for a test's own goroutine: no answer, or one with
+// another status, ends the test.
 func (tg *target) expect(t *testing.T, status int) *client.ClientWithResponses {
 	t.Helper()
-	c, err := client.NewClientWithResponses(tg.base(), client.WithKey(tg.key), client.WithHTTPClient(strict{t, tg.http(), status}))
+	return tg.generated(strict{t, tg.http(), status})
+}
+
+func (tg *target) generated(doer client.HttpRequestDoer) *client.ClientWithResponses {
+	c, err := client.NewClientWithResponses(tg.base(), client.WithKey(tg.key), client.WithHTTPClient(doer))
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // the address is no URL
 	}
 	return c
 }
@@ -197,6 +206,25 @@ func (tg *target) submit(t *testing.T, endpoint string, fields obj) obj {
 	maps.Copy(task, fields)
 	r := got(tg.expect(t, http.StatusAccepted).SubmitTaskWithResponse(t.Context(), nil, typed[client.TaskSubmission](t, task)))
 	return untyped(t, r.JSON202)
+}
+
+// submitMany submits side by side and returns the ids of what got its 202.
+func (tg *target) submitMany(task client.TaskSubmission, n int) (ids []string) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			r, err := tg.api().SubmitTaskWithResponse(context.Background(), nil, task)
+			if err != nil || r.JSON202 == nil {
+				return // refused, not lost
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ids = append(ids, r.JSON202.Id)
+		})
+	}
+	wg.Wait()
+	return ids
 }
 
 // await waits until the task is final.

@@ -5,36 +5,13 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/taskgate/taskgate/client"
 )
 
 const crashTasks = 60
-
-// crashSubmit submits tasks side by side and returns the ids of those that
-// got their 202.
-func crashSubmit(t *testing.T, tg *target, ep string) []string {
-	t.Helper()
-	var (
-		mu  sync.Mutex
-		ids []string
-		wg  sync.WaitGroup
-	)
-	for n := range crashTasks {
-		wg.Go(func() {
-			r, err := tg.try("POST", "/v1/tasks", obj{"endpoint": ep, "payload": n})
-			if err != nil || r.status != 202 {
-				return // refused, not lost
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			ids = append(ids, r.obj.str("id"))
-		})
-	}
-	wg.Wait()
-	return ids
-}
 
 // slowly gives a kill something to interrupt.
 func slowly(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +58,7 @@ func TestKillEmbedded(t *testing.T) {
 	h := serve(t, slowly)
 	tg := serveAlone(t)
 	ep, _ := tg.register(t, h.URL, nil)
-	ids := crashSubmit(t, tg.target, ep)
+	ids := tg.submitMany(client.TaskSubmission{Endpoint: ep}, crashTasks)
 	h.next(t)
 	tg.kill()
 	tg.again(t)
@@ -110,7 +87,7 @@ func TestKillDispatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	ep, _ := tg.register(t, h.URL, nil)
-	ids := crashSubmit(t, tg, ep)
+	ids := tg.submitMany(client.TaskSubmission{Endpoint: ep}, crashTasks)
 	h.next(t)
 	d.kill()
 	if d, err = start("dispatcher", servicesEnv(ns)); err != nil {
@@ -133,7 +110,7 @@ func TestGracefulStop(t *testing.T) {
 	h := serve(t, slowly)
 	tg := serveAlone(t)
 	ep, _ := tg.register(t, h.URL, nil)
-	ids := crashSubmit(t, tg.target, ep)
+	ids := tg.submitMany(client.TaskSubmission{Endpoint: ep}, crashTasks)
 	h.next(t)
 	tg.stop()
 	if tg.err != nil {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/taskgate/taskgate/client"
 )
 
 // The soak: tasks at a moderate rate against a handler that fails as its
@@ -161,14 +164,20 @@ func soakSubmit(t *testing.T, tg *target, ep string) map[string]string {
 		}
 		wg.Go(func() {
 			number := fmt.Sprint(n)
-			r, err := tg.try("POST", "/v1/tasks", obj{"endpoint": ep, "payload": n, "headers": obj{"X-Plan": number}})
-			if err != nil || r.status != 202 {
-				t.Errorf("task %d: %v, status %d: %s", n, err, r.status, r.raw)
+			r, err := tg.api().SubmitTaskWithResponse(t.Context(), nil, client.TaskSubmission{
+				Endpoint: ep, Payload: json.RawMessage(number), Headers: &client.Headers{"X-Plan": number},
+			})
+			if err != nil {
+				t.Errorf("task %d: %v", n, err)
+				return
+			}
+			if r.JSON202 == nil {
+				t.Errorf("task %d: status %d: %s", n, r.StatusCode(), r.Body)
 				return
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			accepted[number] = r.obj.str("id")
+			accepted[number] = r.JSON202.Id
 		})
 	}
 }

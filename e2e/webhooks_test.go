@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/taskgate/taskgate/client"
 )
 
 // example is one payload as GitHub documents it.
@@ -96,19 +98,24 @@ func TestGitHubWebhooksPassByteForByte(t *testing.T) {
 // goroutine, so it reports without ending the test.
 func passWebhook(t *testing.T, tg *target, ep string, ex example) string {
 	t.Helper()
-	r, err := tg.try("POST", "/v1/endpoints/"+ep+"/tasks", ex.body)
-	if err != nil || r.status != 202 {
-		t.Errorf("%s: %v, status %d: %s", ex.event, err, r.status, r.raw)
+	ctx := t.Context()
+	r, err := tg.api().SubmitRawTaskWithBodyWithResponse(ctx, ep, nil, "application/json", bytes.NewReader(ex.body))
+	if err != nil {
+		t.Errorf("%s: %v", ex.event, err)
 		return ""
 	}
-	id := r.obj.str("id")
-	res, err := tg.try("GET", "/v1/tasks/"+id+"/result?wait=60s", nil)
+	if r.JSON202 == nil {
+		t.Errorf("%s: status %d: %s", ex.event, r.StatusCode(), r.Body)
+		return ""
+	}
+	id := r.JSON202.Id
+	res, err := tg.api().GetTaskResultWithResponse(ctx, id, &client.GetTaskResultParams{Wait: new("60s")})
 	switch {
 	case err != nil:
 		t.Errorf("%s: %v", ex.event, err)
-	case res.status != 200:
-		t.Errorf("%s: result is answered %d: %s", ex.event, res.status, res.raw)
-	case !bytes.Equal(res.raw, ex.body):
+	case res.StatusCode() != 200:
+		t.Errorf("%s: result is answered %d: %s", ex.event, res.StatusCode(), res.Body)
+	case !bytes.Equal(res.Body, ex.body):
 		t.Errorf("%s: the answer read back differs", ex.event)
 	}
 	return id
