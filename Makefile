@@ -134,6 +134,7 @@ need-tools:
 	@command -v gcc >/dev/null || scripts/apt-install gcc libc6-dev
 	@command -v curl >/dev/null || scripts/apt-install curl
 	@command -v python3 >/dev/null || scripts/apt-install python3
+	@PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || scripts/apt-install haproxy
 
 $(GOLANGCI): lint.mod lint.sum
 	@echo "building golangci-lint $(GOLANGCI_VERSION), once"

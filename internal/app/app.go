@@ -187,8 +187,15 @@ func (a *App) background(name string, fn func(ctx context.Context) error) {
 	})
 }
 
-// Version is the module's version as built.
+// version is set by the linker where the module's own is not known, as in a
+// container's build: -ldflags "-X github.com/taskgate/taskgate/internal/app.version=1.2.3".
+var version string
+
+// Version is the program's version as built.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
 		return "dev"

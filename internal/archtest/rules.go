@@ -52,6 +52,7 @@ var rooms = []room{
 	{"cmd", []string{"internal/app", "internal/cli", "internal/config", "client"}, "main is flags, signals and one call: the wiring is in app, where e2e makes the same call"},
 	{"e2e", []string{"internal/app", "internal/config", "client"}, "black box: what a case cannot see through the API, a user cannot either"},
 	{"docs", []string{"internal/signing"}, "what the pages show is run, against what we really sign"},
+	{"deployments", nil, "files for other programs; its tests check them against ours"},
 	{"scripts", nil, "tools of the build must build when the product does not"},
 }
 
@@ -74,6 +75,7 @@ var outside = []only{
 	{"github.com/knadh/koanf", []string{"internal/config"}, "the rest sees plain data"},
 	{"testing", nil, "code that ships does not test"},
 	{"github.com/google/go-cmp", nil, "it panics by design: for tests only"},
+	{"github.com/compose-spec", nil, "for the tests of deployments only"},
 	{"go.uber.org/goleak", nil, "for tests only"},
 	{"pgregory.net/rapid", nil, "for tests only"},
 	{"github.com/standard-webhooks/standard-webhooks", nil, "our signatures are our own code, and this is what they are tested against"},
