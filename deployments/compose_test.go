@@ -1,6 +1,7 @@
 package deployments_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -48,7 +49,7 @@ func settings(t *testing.T) map[string]string {
 		t.Errorf("others may read the secrets: %v", info.Mode())
 	}
 	setup()
-	if again, _ := os.ReadFile(file); string(again) != string(text) {
+	if again, _ := os.ReadFile(file); !bytes.Equal(again, text) {
 		t.Error("setup has changed a file that was there")
 	}
 	env, err := dotenv.UnmarshalBytesWithLookup(text, nil)
@@ -191,7 +192,7 @@ func TestComposeNetworks(t *testing.T) {
 			t.Errorf("%s publishes %v", name, s.Ports)
 		}
 		if name == "rabbitmq" || name == "redis" {
-			if got := slices.Collect(maps.Keys(s.Networks)); !slices.Equal(got, []string{"back"}) || !bool(p.Networks["back"].Internal) {
+			if got := slices.Collect(maps.Keys(s.Networks)); !slices.Equal(got, []string{"back"}) || !p.Networks["back"].Internal {
 				t.Errorf("%s is on %q", name, got)
 			}
 		}
@@ -201,7 +202,7 @@ func TestComposeNetworks(t *testing.T) {
 		t.Errorf("the proxy publishes %v", ports)
 	}
 	for name, network := range p.Networks {
-		if internal := name == "front" || name == "back"; bool(network.Internal) != internal {
+		if internal := name == "front" || name == "back"; network.Internal != internal {
 			t.Errorf("network %s: internal %t", name, network.Internal)
 		}
 	}
@@ -268,7 +269,6 @@ func TestComposeConfiguration(t *testing.T) {
 	}
 	for _, pair := range [][2]string{{"gateway-1", "gateway-2"}, {"dispatcher-1", "dispatcher-2"}} {
 		a, b := p.Services[pair[0]], p.Services[pair[1]]
-		a.Name, b.Name = "", ""
 		if text, same := a.Environment.ToMapping(), b.Environment.ToMapping(); !maps.Equal(text, same) {
 			t.Errorf("%v differ: %v and %v", pair, text, same)
 		}

@@ -118,7 +118,7 @@ func endpointBlock(e client.Endpoint) string {
 	b.add("method", string(e.Method))
 	b.add("state", endpointState(e))
 	if e.Waiting != nil {
-		b.addf("waiting", "%d", *e.Waiting)
+		b.number("waiting", *e.Waiting)
 	}
 	b.add("timeout", e.Timeout)
 	if e.Retry != nil {

@@ -46,8 +46,7 @@ func usage(format string, args ...any) error {
 
 // unreachable is a request without an answer.
 func unreachable(server string, err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
 	text := err.Error()
@@ -61,8 +60,7 @@ func unreachable(server string, err error) error {
 
 // statusOf is the status that the server answered with, 0 without one.
 func statusOf(err error) int {
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		return f.Status
 	}
 	return 0
@@ -120,32 +118,33 @@ func (s *session) report(about string, err error) Exit {
 // text is the failure for a person: title and detail, each fault with its
 // pointer, what to do, and the request's id for the server's logs.
 func (f *failure) text(about string) string {
-	out := program + ": "
+	var out strings.Builder
+	out.WriteString(program + ": ")
 	if about != "" {
-		out += clean(about) + ": "
+		out.WriteString(clean(about) + ": ")
 	}
 	switch {
 	case f.exit == ExitUsage, strings.HasPrefix(strings.ToLower(f.Detail), strings.ToLower(f.Title)):
-		out += clean(f.Detail) // which says it all
+		out.WriteString(clean(f.Detail)) // which says it all
 	case f.Detail != "":
-		out += clean(f.Title) + ": " + clean(f.Detail)
+		out.WriteString(clean(f.Title) + ": " + clean(f.Detail))
 	default:
-		out += clean(f.Title)
+		out.WriteString(clean(f.Title))
 	}
 	if f.Status != 0 {
-		out += fmt.Sprintf(" (%d %s)", f.Status, clean(f.Code))
+		fmt.Fprintf(&out, " (%d %s)", f.Status, clean(f.Code))
 	}
-	out += "\n"
+	out.WriteString("\n")
 	for _, fault := range f.Errors {
-		out += fmt.Sprintf("  %s: %s\n", clean(or(fault.Pointer, "body")), clean(fault.Detail))
+		fmt.Fprintf(&out, "  %s: %s\n", clean(or(fault.Pointer, "body")), clean(fault.Detail))
 	}
 	if f.hint != "" {
-		out += "  " + clean(f.hint) + "\n"
+		out.WriteString("  " + clean(f.hint) + "\n")
 	}
 	if f.request != "" {
-		out += "  request " + clean(f.request) + "\n"
+		out.WriteString("  request " + clean(f.request) + "\n")
 	}
-	return out
+	return out.String()
 }
 
 func or(text, otherwise string) string {

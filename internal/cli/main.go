@@ -145,8 +145,7 @@ func arguments(args []string) (parse []string, usage bool) {
 // usageError says which help to read.
 func usageError(err error) error {
 	f := &failure{exit: ExitUsage, Code: "usage", Title: "Wrong use", Detail: err.Error()}
-	var parse *kong.ParseError
-	if errors.As(err, &parse) {
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
 		command := []string{program}
 		for _, step := range parse.Context.Path {
 			if step.Command != nil {

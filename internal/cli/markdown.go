@@ -1,8 +1,10 @@
 package cli
 
 import (
+	_ "embed"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -27,7 +29,7 @@ func WriteMarkdown(w io.Writer, others ...Command) error {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", node.FullPath(), escape(node.Help))
 	}
 	for _, node := range leaves {
-		if _, foreign := node.Target.Addr().Interface().(*other); !foreign {
+		if _, foreign := reflect.TypeAssert[*other](node.Target.Addr()); !foreign {
 			markdownCommand(&b, node)
 		}
 	}
@@ -37,34 +39,8 @@ func WriteMarkdown(w io.Writer, others ...Command) error {
 	return nil
 }
 
-const markdownHead = `# The command line
-
-` + "`taskgate`" + ` is a client of the public API, and holds the servers that run on one machine (` + "`dev`, `serve`" + `).
-
-` + "```sh" + `
-export TASKGATE_URL=https://tasks.example.com TASKGATE_KEY=tg_…
-taskgate endpoints put emails https://app.example.com/tasks/email
-id=$(taskgate submit emails '{"to": "ada@example.com"}' --quiet)
-taskgate wait "$id" --timeout 5m
-taskgate list --state failed --after 1h --json | jq -r .id | xargs -r taskgate retry
-` + "```" + `
-
-**The key** comes from ` + "`TASKGATE_KEY`" + `, or from a file that ` + "`--key-file`" + ` or ` + "`TASKGATE_KEY_FILE`" + ` names (the file wins). It is never an
-argument. Proxies are taken from ` + "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`" + `.
-
-**For programs** ` + "`--json`" + ` prints the server's own documents, one a line: a task, an endpoint, … as [openapi.yaml](../openapi.yaml)
-describes them. Lists are one document a line, too, and ` + "`tail`" + ` prints ` + "`{\"from\": STATE, \"task\": TASK}`" + `. Errors go to standard error
-as ` + "`{\"about\": ARGUMENT, \"error\": PROBLEM}`" + `, where the problem is the server's, or has the code ` + "`usage`, `unreachable`, `timeout`,\n`no_result`, `interrupted` or `client`" + `. Progress is shown on a terminal only.
-
-**Tries.** While the server cannot be reached or answers 503 (or a proxy 502, 504), a request is made again for ` + "`--retry-for`" + `, as the
-server's ` + "`Retry-After`" + ` says or after 0.25 to 5 s, if a second one does no harm: reads, ` + "`submit`" + ` (under an Idempotency-Key), ` + "`cancel`" + `,
-deletions, pause and resume. Everything else only when it surely was not sent, and 429 always.
-
-With several arguments a command goes on after a failure and ends with the exit code of the first one.
-
-## Flags of every command
-
-`
+//go:embed head.md
+var markdownHead string
 
 func markdownFlags(b *strings.Builder, flags []*kong.Flag) {
 	b.WriteString("| flag | meaning |\n|---|---|\n")
@@ -88,15 +64,14 @@ func markdownFlags(b *strings.Builder, flags []*kong.Flag) {
 }
 
 func markdownCommand(b *strings.Builder, node *kong.Node) {
-	fmt.Fprintf(b, "\n### %s\n\n", node.FullPath())
-	usage := node.FullPath()
+	fmt.Fprintf(b, "\n### %s\n\n    %[1]s", node.FullPath())
 	for _, arg := range node.Positional {
-		usage += " " + arg.Summary()
+		b.WriteString(" " + arg.Summary())
 	}
 	if len(node.Flags) > 0 {
-		usage += " [flags]"
+		b.WriteString(" [flags]")
 	}
-	fmt.Fprintf(b, "    %s\n\n%s\n", usage, node.Help)
+	fmt.Fprintf(b, "\n\n%s\n", node.Help)
 	if node.Detail != "" {
 		fmt.Fprintf(b, "\n%s\n", strings.TrimSpace(node.Detail))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -67,7 +68,7 @@ func (b *block) add(name, value string) {
 	}
 }
 
-func (b *block) addf(name, format string, args ...any) { b.add(name, fmt.Sprintf(format, args...)) }
+func (b *block) number(name string, n int) { b.add(name, strconv.Itoa(n)) }
 
 func (b *block) time(name string, at *time.Time) {
 	if at != nil {
@@ -130,12 +131,12 @@ func taskBlock(t client.Task) string {
 	b.add("id", t.Id)
 	b.add("endpoint", t.Endpoint)
 	b.add("state", stateText(t))
-	b.addf("attempts", "%d", t.Attempts)
+	b.number("attempts", t.Attempts)
 	if t.Generation > 1 {
-		b.addf("generation", "%d", t.Generation)
+		b.number("generation", t.Generation)
 	}
 	if t.LastStatus != nil {
-		b.addf("last status", "%d", *t.LastStatus)
+		b.number("last status", *t.LastStatus)
 	}
 	payload := fmt.Sprintf("%d bytes", t.PayloadSize)
 	if t.ContentType != nil {

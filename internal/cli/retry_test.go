@@ -14,40 +14,42 @@ import (
 // When a call is made again is a table.
 func TestAgain(t *testing.T) {
 	t.Parallel()
-	answer := func(status int, retryAfter string) *http.Response {
-		return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}}}
-	}
 	in := func(err error) error { return &url.Error{Op: "Get", URL: "http://x", Err: err} }
 	dial := in(&net.OpError{Op: "dial", Err: errors.New("refused")})
 	unknown := in(&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}})
 	for name, c := range map[string]struct {
-		resp       *http.Response
+		status     int
+		header     string // Retry-After
 		err        error
 		harmless   bool // again when a second attempt does no harm
 		always     bool // again in any case
 		retryAfter time.Duration
 	}{
-		"ok":                   {answer(200, ""), nil, false, false, 0},
-		"refused":              {answer(422, ""), nil, false, false, 0},
-		"conflict":             {answer(409, ""), nil, false, false, 0},
-		"being accepted":       {answer(409, "1"), nil, true, false, time.Second},
-		"too many":             {answer(429, "2"), nil, true, true, 2 * time.Second},
-		"fault of the server":  {answer(500, ""), nil, false, false, 0},
-		"unavailable":          {answer(503, "3"), nil, true, false, 3 * time.Second},
-		"unavailable at once":  {answer(503, "0"), nil, true, false, 0},
-		"unavailable, odd":     {answer(503, "soon"), nil, true, false, -1},
-		"proxy":                {answer(502, ""), nil, true, false, -1},
-		"proxy's patience":     {answer(504, ""), nil, true, false, -1},
-		"never sent":           {nil, dial, true, true, -1},
-		"broke off":            {nil, in(errors.New("EOF")), true, false, -1},
-		"no answer":            {nil, in(context.DeadlineExceeded), true, false, -1},
-		"given up":             {nil, in(context.Canceled), false, false, 0},
-		"no such name":         {nil, unknown, false, false, 0},
-		"unknown certificates": {nil, in(x509.UnknownAuthorityError{}), false, false, 0},
-		"another's name":       {nil, in(x509.HostnameError{Certificate: &x509.Certificate{}}), false, false, 0},
+		"ok":                   {200, "", nil, false, false, 0},
+		"refused":              {422, "", nil, false, false, 0},
+		"conflict":             {409, "", nil, false, false, 0},
+		"being accepted":       {409, "1", nil, true, false, time.Second},
+		"too many":             {429, "2", nil, true, true, 2 * time.Second},
+		"fault of the server":  {500, "", nil, false, false, 0},
+		"unavailable":          {503, "3", nil, true, false, 3 * time.Second},
+		"unavailable at once":  {503, "0", nil, true, false, 0},
+		"unavailable, odd":     {503, "soon", nil, true, false, -1},
+		"proxy":                {502, "", nil, true, false, -1},
+		"proxy's patience":     {504, "", nil, true, false, -1},
+		"never sent":           {0, "", dial, true, true, -1},
+		"broke off":            {0, "", in(errors.New("EOF")), true, false, -1},
+		"no answer":            {0, "", in(context.DeadlineExceeded), true, false, -1},
+		"given up":             {0, "", in(context.Canceled), false, false, 0},
+		"no such name":         {0, "", unknown, false, false, 0},
+		"unknown certificates": {0, "", in(x509.UnknownAuthorityError{}), false, false, 0},
+		"another's name":       {0, "", in(x509.HostnameError{Certificate: &x509.Certificate{}}), false, false, 0},
 	} {
+		var resp *http.Response
+		if c.err == nil {
+			resp = &http.Response{StatusCode: c.status, Header: http.Header{"Retry-After": {c.header}}, Body: http.NoBody}
+		}
 		for repeatable, want := range map[bool]bool{true: c.harmless, false: c.always} {
-			delay, ok := again(repeatable, 3, c.resp, c.err)
+			delay, ok := again(repeatable, 3, resp, c.err)
 			if ok != want {
 				t.Errorf("%s, repeatable %t: again %t", name, repeatable, ok)
 			}

@@ -196,14 +196,11 @@ func (s *session) readKey() (string, error) {
 
 // retrying tells a person why nothing happens.
 func (s *session) retrying(resp *http.Response, err error) {
-	why := ""
-	switch {
-	case err != nil:
-		why = asFailure(unreachable(s.opt.Server, err)).Detail
-	default:
-		why = fmt.Sprintf("the server answers %d", resp.StatusCode)
+	if err != nil {
+		s.progress.note(asFailure(unreachable(s.opt.Server, err)).Detail + "; trying again")
+		return
 	}
-	s.progress.note(why + "; trying again")
+	s.progress.note(fmt.Sprintf("the server answers %d; trying again", resp.StatusCode))
 }
 
 // refusal makes a failure of an answer that is not 2xx.
@@ -212,7 +209,7 @@ func refusal(resp *http.Response, body []byte) error {
 	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
 		f.exit = ExitUnavailable
 	}
-	f.request = resp.Header.Get("X-Request-Id")
+	f.request = resp.Header.Get("X-Request-ID")
 	var p client.Problem
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {

@@ -66,7 +66,7 @@ func (c *submitCmd) Run(ctx context.Context, s *session) error {
 	if c.ContentType != "" {
 		submit = c.raw
 	}
-	request, err := submit(ctx, payload, headers)
+	request, err := submit(ctx, payload, headers) //nolint:bodyclose // send closes it
 	if err != nil {
 		return err
 	}

@@ -140,14 +140,20 @@ func (b *board) list(w http.ResponseWriter, r *http.Request) {
 	if to < len(found) {
 		answer["next_cursor"] = strconv.Itoa(to)
 	}
-	_ = json.NewEncoder(w).Encode(answer)
+	reply(w, answer)
+}
+
+func reply(w http.ResponseWriter, doc any) {
+	if err := json.NewEncoder(w).Encode(doc); err != nil {
+		panic(err)
+	}
 }
 
 func (b *board) one(w http.ResponseWriter, r *http.Request) {
 	b.single++
 	for _, task := range b.tasks {
 		if task.ID == r.PathValue("id") {
-			_ = json.NewEncoder(w).Encode(task)
+			reply(w, task)
 			return
 		}
 	}

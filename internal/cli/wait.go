@@ -141,6 +141,7 @@ func final(state client.TaskState) bool {
 	switch state {
 	case client.TaskStateSucceeded, client.TaskStateFailed, client.TaskStateCancelled, client.TaskStateExpired:
 		return true
+	default:
+		return false
 	}
-	return false
 }
