@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,16 +48,23 @@ func (f *fakeTallies) of(ep task.Endpoint) (task.Tally, int) {
 	return f.told[ep.ID()], f.calls
 }
 
+func (m *meter) remembered() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.gauges)
+}
+
 func TestFiguresAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ep, store := endpoint("a", "http://a"), &fakeTallies{}
-		status := 200
+		var status atomic.Int64
+		status.Store(200)
 		w := newWorld(t, PoolOptions{}, func(ctx context.Context, _ *Request) *Answer {
 			begun := time.Now()
 			if !pause(ctx, 2500*time.Millisecond) {
 				return &Answer{Reason: task.ReasonShutdown, Sent: true}
 			}
-			return &Answer{Status: status, Took: time.Since(begun)}
+			return &Answer{Status: int(status.Load()), Took: time.Since(begun)}
 		}, ep)
 		w.d.meter.store = store
 		w.start(t)
@@ -66,7 +74,7 @@ func TestFiguresAreTold(t *testing.T) {
 			t.Errorf("running: %d in flight, %d counted", got.InFlight, got.Took.Total())
 		}
 		<-time.After(2 * time.Second)
-		status = 500
+		status.Store(500)
 		w.fill(ep, 10, 1)
 		<-time.After(4 * time.Second)
 		got, calls := store.of(ep)
@@ -75,8 +83,8 @@ func TestFiguresAreTold(t *testing.T) {
 			t.Errorf("ended: %d in flight, %d of %d succeeded, p50 %s", got.InFlight, got.Succeeded, got.Took.Total(), p50)
 		}
 		<-time.After(2 * meterIdle)
-		if _, idle := store.of(ep); idle != calls || len(w.d.meter.gauges) != 0 {
-			t.Errorf("idle: %d calls, %d endpoints remembered", idle-calls, len(w.d.meter.gauges))
+		if _, idle := store.of(ep); idle != calls || w.d.meter.remembered() != 0 {
+			t.Errorf("idle: %d calls, %d endpoints remembered", idle-calls, w.d.meter.remembered())
 		}
 
 		// What the stop interrupts is no longer in flight, and nobody's failure.

@@ -131,13 +131,16 @@ func (s *shares) kick() {
 func (s *shares) run(ctx context.Context) {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
-	for ctx.Err() == nil {
+	last := context.WithoutCancel(ctx)
+	for {
 		select {
 		case <-s.kicks:
 		case <-tick.C:
 		case <-ctx.Done():
+			s.renew(last) // after everything has ended
+			return
 		}
-		s.renew(context.WithoutCancel(ctx))
+		s.renew(last)
 	}
 }
 

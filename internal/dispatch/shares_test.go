@@ -249,7 +249,10 @@ func TestPausedAndDrainedGiveBack(t *testing.T) {
 			t.Errorf("paused: %d run, %d held", now, held)
 		}
 		<-time.After(3*renewEvery + time.Second)
-		if q.holders(ep) != 0 || len(w.d.shares.parts) != 0 {
+		w.d.shares.mu.Lock()
+		parts := len(w.d.shares.parts)
+		w.d.shares.mu.Unlock()
+		if q.holders(ep) != 0 || parts != 0 {
 			t.Errorf("paused and idle, and a part is held: %v", q.held)
 		}
 		w.eps.pause(ep.ID(), false)

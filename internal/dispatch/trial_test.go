@@ -45,7 +45,7 @@ func TestTry(t *testing.T) {
 				string(sent.Message.Payload) != "{}" || sent.Message.ContentType != "text/x" || sent.Message.ID != trial.ID {
 				t.Errorf("sent %+v", sent)
 			}
-			if ep, _, _ := w.eps.EndpointByID(ep.ID()); ep.Disabled != task.ReasonNone || len(w.e.outcomes()) != 0 || len(w.d.meter.gauges) != 0 {
+			if ep, _, _ := w.eps.EndpointByID(ep.ID()); ep.Disabled != task.ReasonNone || len(w.e.outcomes()) != 0 || w.d.meter.remembered() != 0 {
 				t.Error("the trial left something behind")
 			}
 		})
