@@ -62,7 +62,10 @@ func (s *Server) readBy(c echo.Context, at time.Time) {
 // The text of the member named exempt is returned untouched.
 func (s *Server) readJSON(c echo.Context, dst any, exempt string) (body, payload []byte, err error) {
 	own := callOf(c)
-	if err := mustBe(own.op.media, c.Request().Header.Get(echo.HeaderContentType)); err != nil {
+	if err := mustBe(own.op.media, c.Request().Header.Values(echo.HeaderContentType)); err != nil {
+		return nil, nil, err
+	}
+	if err := mustBePlain(c); err != nil {
 		return nil, nil, err
 	}
 	limit := maxHead
@@ -82,8 +85,14 @@ func (s *Server) readJSON(c echo.Context, dst any, exempt string) (body, payload
 	conform(own.op.body, doc.tree, own.faults.inBody)
 	// A member of the wrong type is noted above; the others are still read.
 	err = json.Unmarshal(doc.head, dst)
-	if wrong := (*json.UnmarshalTypeError)(nil); err != nil && !errors.As(err, &wrong) {
+	wrong := (*json.UnmarshalTypeError)(nil)
+	switch {
+	case err != nil && !errors.As(err, &wrong):
 		return nil, nil, task.Wrap(task.CodeInternal, err, "")
+	case err != nil && len(own.faults.body) == 0:
+		// What the contract lets pass and the code cannot hold must not be
+		// taken for absent.
+		own.faults.inBody("/"+strings.ReplaceAll(wrong.Field, ".", "/"), "is not what the contract asks for")
 	}
 	return body, doc.exempt, nil
 }
@@ -97,11 +106,25 @@ func (s *Server) readOptional(c echo.Context, dst any) error {
 	return err
 }
 
-func mustBe(want, contentType string) error {
-	media, params, err := mime.ParseMediaType(contentType)
-	charset := params["charset"]
-	if err == nil && media == want && (charset == "" || strings.EqualFold(charset, "utf-8")) {
-		return nil
+func mustBe(want string, contentTypes []string) error {
+	if len(contentTypes) == 1 {
+		media, params, err := mime.ParseMediaType(contentTypes[0])
+		charset := params["charset"]
+		if err == nil && media == want && (charset == "" || strings.EqualFold(charset, "utf-8")) {
+			return nil
+		}
 	}
 	return task.Errorf(codeUnsupportedMedia, "send the body as %s, in UTF-8", want)
+}
+
+// mustBePlain refuses codings (RFC 9110, section 8.4): a compressed body could
+// be small where it is counted and large where it is read.
+func mustBePlain(c echo.Context) error {
+	for _, coding := range splitCommas(c.Request().Header.Values(echo.HeaderContentEncoding)) {
+		if coding != "" && !strings.EqualFold(coding, "identity") {
+			c.Response().Header().Set(echo.HeaderAcceptEncoding, "identity")
+			return task.Errorf(codeUnsupportedMedia, "send the body without a Content-Encoding")
+		}
+	}
+	return nil
 }

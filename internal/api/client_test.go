@@ -47,6 +47,10 @@ func (a *answer) pointers() []string {
 // that begins with "{" is JSON unless a header says otherwise.
 func (c *client) send(t *testing.T, method, target, body string, headers ...string) *answer {
 	t.Helper()
+	return c.do(t, requestOf(method, target, body, headers), body)
+}
+
+func requestOf(method, target, body string, headers []string) *http.Request {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	if body == "" {
 		r.Body = http.NoBody
@@ -66,26 +70,36 @@ func (c *client) send(t *testing.T, method, target, body string, headers ...stri
 			r.Header.Add(name, value)
 		}
 	}
-	return c.do(t, r, body)
+	return r
 }
 
 func (c *client) do(t *testing.T, r *http.Request, sent string) *answer {
 	t.Helper()
+	a, err := c.exchange(r, sent)
+	if err != nil {
+		t.Errorf("%v\n%s", err, a.Body)
+	}
+	if a.Code >= http.StatusBadRequest {
+		checkWords(t, a.Body.String())
+	}
+	return a
+}
+
+// exchange tells what is wrong with the answer.
+func (c *client) exchange(r *http.Request, sent string) (*answer, error) {
 	w := httptest.NewRecorder()
 	c.handler.ServeHTTP(w, r)
 	a := &answer{ResponseRecorder: w}
 	switch kind := w.Header().Get("Content-Type"); {
 	case w.Code >= 400 && strings.HasPrefix(kind, "application/problem+json"):
-		decode(t, w.Body.Bytes(), &a.problem)
-		checkWords(t, w.Body.String())
+		if err := json.Unmarshal(w.Body.Bytes(), &a.problem); err != nil {
+			return a, err
+		}
 	case strings.Contains(r.URL.Path, "/tasks") && strings.HasPrefix(kind, "application/json"):
 		_ = json.Unmarshal(w.Body.Bytes(), &a.task)
 	}
 	x := &contracttest.Exchange{Request: r, Sent: []byte(sent), Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}
-	if err := c.checker.Check(x); err != nil {
-		t.Errorf("%v\n%s", err, w.Body)
-	}
-	return a
+	return a, c.checker.Check(x)
 }
 
 // checkWords: no words of Go, its libraries and our insides.

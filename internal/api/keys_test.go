@@ -78,7 +78,12 @@ func TestCreateKeyIsLimitedByItsMaker(t *testing.T) {
 	w.projects["acme"] = task.Project{Name: "acme"}
 	who := auth.Principal{Project: project, KeyID: "k1", Scopes: []auth.Scope{auth.ScopeKeys, auth.ScopeTasks}, ExpiresAt: time.Now().Add(time.Hour)}
 	c := w.client(t, who)
-	for name, r := range map[string]refusal{
+	for name, r := range map[string]struct {
+		body     string
+		status   int
+		code     string
+		pointers []string
+	}{
 		"a scope that it has not": {body: `{"name":"x","scopes":["tasks:read","endpoints:read"]}`, status: 403, code: "forbidden"},
 		"a wider scope":           {body: `{"name":"x","scopes":["endpoints:*"]}`, status: 403, code: "forbidden"},
 		"admin":                   {body: `{"name":"x","scopes":["admin"]}`, status: 403, code: "forbidden"},
@@ -235,7 +240,7 @@ func TestRotateCallbackSecret(t *testing.T) {
 // others in their own.
 func TestProjectHeader(t *testing.T) {
 	w := newWorld()
-	w.projects["acme"] = task.Project{Name: "acme"}
+	w.projects["acme"], w.everywhere = task.Project{Name: "acme"}, true
 	admin := newClient(t, w.server(t))
 	post := func(c *client, header ...string) *answer {
 		return c.send(t, "POST", "/v1/tasks", `{"endpoint":"emails"}`, header...)

@@ -48,10 +48,15 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if ctx := s.opt.Observer.Begin(r, own.id, own.route()); ctx != r.Context() {
 			c.SetRequest(r.WithContext(ctx))
 		}
-		if err := s.recovering(next, c); err != nil {
+		err := s.recovering(next, c)
+		if err != nil {
 			s.handleError(err, c)
 		}
 		s.tell(c, own, time.Since(start))
+		if err != nil && !c.Response().Committed {
+			// Left alone, net/http would say 200 to whoever listens still.
+			panic(http.ErrAbortHandler)
+		}
 		return nil
 	}
 }

@@ -185,7 +185,18 @@ func TestObserverCallerLeft(t *testing.T) {
 	leave()
 	r := httptest.NewRequestWithContext(ctx, "GET", "/v1/tasks/"+string(w.put(task.Running, nil).ID)+"?wait=60s", nil)
 	r.Header.Set("Authorization", "Bearer "+adminKey)
-	s.Handler().ServeHTTP(httptest.NewRecorder(), r)
+	w2 := httptest.NewRecorder()
+	func() {
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+				t.Errorf("it ended with %v", v)
+			}
+		}()
+		s.Handler().ServeHTTP(w2, r)
+	}()
+	if w2.Body.Len() > 0 {
+		t.Errorf("answered %s", w2.Body)
+	}
 	if len(told.ended) != 1 || told.ended[0].Status != 499 {
 		t.Errorf("told of %+v", told.ended)
 	}

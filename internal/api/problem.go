@@ -99,18 +99,21 @@ func ofEcho(err *echo.HTTPError) *task.Error {
 func (s *Server) handleError(err error, c echo.Context) {
 	ctx := c.Request().Context()
 	e := coded(err)
-	// A late body ends the context too, though its sender listens.
-	gone := errors.Is(ctx.Err(), context.Canceled) && e.Code != codeRequestTimeout
+	k := kinds[e.Code]
+	// The request's context ends when its sender says that no more will come,
+	// which may be all that it says: a refusal still has a reader then. Only
+	// what failed by that end has none.
+	gone := errors.Is(ctx.Err(), context.Canceled) && k.status >= http.StatusInternalServerError
 	if c.Response().Committed || gone {
 		return
 	}
-	k := kinds[e.Code]
 	id := callOf(c).id
 	callOf(c).code = e.Code
 	if k.status >= http.StatusInternalServerError {
 		s.opt.Logger.ErrorContext(ctx, "request failed", "request", id, "code", e.Code, "error", err)
 	}
 	h := c.Response().Header()
+	h.Del(headerPreferenceApplied) // nothing was waited for
 	if k.retryAfter > 0 {
 		h.Set(echo.HeaderRetryAfter, strconv.Itoa(k.retryAfter))
 	}

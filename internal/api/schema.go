@@ -15,22 +15,31 @@ import (
 // pointer of each place. Only our own words leave: the library's texts quote
 // schemas and values.
 func conform(schema *openapi3.Schema, v any, report func(pointer, detail string)) {
-	walkSchemaErrors(schema.VisitJSON(v, openapi3.MultiErrors(), openapi3.VisitAsRequest()), report)
+	w := schemaErrors{report: report, named: make(map[string]bool)}
+	w.walk(schema.VisitJSON(v, openapi3.MultiErrors(), openapi3.VisitAsRequest()))
 }
 
-func walkSchemaErrors(err error, report func(pointer, detail string)) {
+// schemaErrors takes the library's errors apart.
+type schemaErrors struct {
+	report func(pointer, detail string)
+	// named are the objects whose unknown names were reported: there is an
+	// error for each name, and each knows all of them.
+	named map[string]bool
+}
+
+func (w *schemaErrors) walk(err error) {
 	if err == nil {
 		return
 	}
 	if many := openapi3.MultiError(nil); errors.As(err, &many) {
 		for _, e := range many {
-			walkSchemaErrors(e, report)
+			w.walk(e)
 		}
 		return
 	}
 	one := (*openapi3.SchemaError)(nil)
 	if !errors.As(err, &one) {
-		report("", "is not what the contract asks for")
+		w.report("", "is not what the contract asks for")
 		return
 	}
 	pointer := ""
@@ -38,11 +47,15 @@ func walkSchemaErrors(err error, report func(pointer, detail string)) {
 		pointer = at(pointer, key)
 	}
 	if one.SchemaField != "properties" {
-		report(pointer, inWords(one))
+		w.report(pointer, inWords(one))
 		return
 	}
+	if w.named[pointer] {
+		return
+	}
+	w.named[pointer] = true
 	for _, name := range unknown(one) {
-		report(at(pointer, name), "unknown field")
+		w.report(at(pointer, name), "unknown field")
 	}
 }
 
@@ -146,7 +159,7 @@ const notATime = "must be an RFC 3339 time such as 2027-01-31T12:00:00Z"
 func paramValue(s *openapi3.Schema, text string) any {
 	switch {
 	case s.Type.Is(openapi3.TypeInteger):
-		if _, err := strconv.ParseInt(text, 10, 32); err == nil {
+		if _, err := strconv.ParseInt(text, 10, 32); err == nil && !strings.HasPrefix(text, "+") {
 			return json.Number(text)
 		}
 	case s.Type.Is(openapi3.TypeBoolean):

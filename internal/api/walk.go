@@ -5,13 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/taskgate/taskgate/internal/task"
 )
 
-// maxDepth bounds the nesting of a body outside of a payload.
-const maxDepth = 32
+// Bounds of a body outside of a payload: how deep it is nested, and how many
+// values it has, several times what the contract can ask for. Each fault of a
+// body is worth a lot of work.
+const (
+	maxDepth  = 32
+	maxValues = 1000
+)
 
 // document is a JSON body, read strictly: valid UTF-8, and no name twice.
 type document struct {
@@ -75,6 +81,7 @@ func checkSyntax(body []byte) error {
 type walker struct {
 	b      []byte
 	i      int
+	values int
 	faults *faults
 }
 
@@ -170,6 +177,41 @@ func (w *walker) str() string {
 	return s
 }
 
+// halfPair reports whether a JSON string has an escape that stands for half of
+// a character (RFC 8259, section 8.2). Read, it would become another one.
+func halfPair(text []byte) bool {
+	const escape = len(`\u0000`)
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		first, ok := unit(text[i:])
+		switch {
+		case !ok:
+			i++ // a short escape
+		case !utf16.IsSurrogate(first):
+			i += escape - 1
+		default:
+			second, ok := unit(text[i+escape:])
+			if !ok || utf16.DecodeRune(first, second) == utf8.RuneError {
+				return true
+			}
+			i += 2*escape - 1
+		}
+	}
+	return false
+}
+
+// unit reads an escape of four hexadecimal digits at the begin of text.
+func unit(text []byte) (rune, bool) {
+	const escape = len(`\u0000`)
+	if len(text) < escape || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(text[2:escape]), 16, 16)
+	return rune(n), err == nil
+}
+
 func (w *walker) document() (any, error) {
 	w.space()
 	return w.value("", 0)
@@ -179,13 +221,21 @@ func (w *walker) value(pointer string, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, task.Errorf(codeMalformed, "the body is nested deeper than %d levels", maxDepth)
 	}
+	if w.values++; w.values > maxValues {
+		return nil, task.Errorf(codeMalformed, "the body has more than %d values", maxValues)
+	}
 	switch w.b[w.i] {
 	case '{':
 		return w.object(pointer, depth)
 	case '[':
 		return w.array(pointer, depth)
 	case '"':
-		return w.str(), nil
+		from := w.i
+		s := w.str()
+		if halfPair(w.b[from:w.i]) {
+			w.faults.inBody(pointer, "has half of a surrogate pair, which is no character")
+		}
+		return s, nil
 	}
 	from := w.i
 	w.skipLiteral()

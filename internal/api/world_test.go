@@ -34,16 +34,18 @@ type world struct {
 	tasks     map[task.ID]*stored
 	keys      map[string]*stored
 	endpoints map[string]task.Endpoint
-	projects  map[string]task.Project
-	apiKeys   map[string]task.APIKey
-	uses      map[string]time.Time
-	submitted []lifecycle.Submission
-	ends      chan struct{} // closed when a task ended
-	fail      map[string]error
-	lastQuery task.Query
-	jobs      []bulk.Job // oldest first
-	page      task.Page
-	tried     []task.Trial
+	// everywhere: every project has them.
+	everywhere bool
+	projects   map[string]task.Project
+	apiKeys    map[string]task.APIKey
+	uses       map[string]time.Time
+	submitted  []lifecycle.Submission
+	ends       chan struct{} // closed when a task ended
+	fail       map[string]error
+	lastQuery  task.Query
+	jobs       []bulk.Job // oldest first
+	page       task.Page
+	tried      []task.Trial
 
 	purgeUntil time.Time
 
@@ -255,7 +257,7 @@ func (w *world) List(_ context.Context, q task.Query) (task.Page, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lastQuery = q
-	if q.Cursor == "bogus" {
+	if q.Cursor != "" && q.Cursor != "abc" {
 		return task.Page{}, &task.Error{
 			Code: task.CodeInvalid, Faults: []task.Fault{{Pointer: "cursor", Detail: "is not one that this list gave"}},
 		}
@@ -431,11 +433,11 @@ func (j jobs) Stop(_ context.Context, project, id string) (bulk.Job, error) {
 
 type registry struct{ w *world }
 
-func (r registry) Endpoint(_, name string) (*task.Endpoint, bool) {
+func (r registry) Endpoint(project, name string) (*task.Endpoint, bool) {
 	r.w.mu.Lock()
 	defer r.w.mu.Unlock()
 	ep, ok := r.w.endpoints[name]
-	return &ep, ok
+	return &ep, ok && (ep.Project == project || r.w.everywhere)
 }
 
 func (r registry) Endpoints(project string) []task.Endpoint {
@@ -460,7 +462,7 @@ func (r registry) UpdateEndpoint(
 		return false, task.Endpoint{}, err
 	}
 	var old *task.Endpoint
-	if ep, ok := r.w.endpoints[name]; ok {
+	if ep, ok := r.w.endpoints[name]; ok && ep.Project == project {
 		old = &ep
 	}
 	_, _ = fn(old) // a race may call it twice
