@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskgate/taskgate/bench/internal/rig"
+	"github.com/taskgate/taskgate/bench/internal/scenario"
 	"github.com/taskgate/taskgate/bench/internal/wire"
 )
 
@@ -22,6 +23,7 @@ func profile(ctx context.Context, args []string) error {
 	out := f.String("out", "", "folder for the profiles (default: profiles in the work folder)")
 	took := f.Duration("for", 10*time.Second, "time of the CPU profile")
 	key := f.Bool("key", true, "submit with an Idempotency-Key")
+	parked := f.Int("parked", 0, "park so many long-polls, and profile the heap instead")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -51,6 +53,9 @@ func profile(ctx context.Context, args []string) error {
 		return errors.New("only Taskgate serves profiles")
 	}
 	run.Target.Idempotency = *key
+	if *parked > 0 {
+		return profileParked(ctx, run, *parked, *out)
+	}
 	return profiled(ctx, run, *out, *took)
 }
 
@@ -66,7 +71,7 @@ func profiled(ctx context.Context, run *rig.Run, out string, took time.Duration)
 		return err
 	}
 	tg := run.Taskgate
-	start := map[string]rig.Memory{}
+	start, commands := map[string]rig.Memory{}, run.RedisCommands(ctx)
 	done := make(chan error, len(tg.Admin))
 	for part := range tg.Admin {
 		start[part] = tg.Memory(ctx, part)
@@ -82,7 +87,7 @@ func profiled(ctx context.Context, run *rig.Run, out string, took time.Duration)
 	if err := l.Await(ctx, wire.End); err != nil {
 		return err
 	}
-	end := map[string]rig.Memory{}
+	end, after := map[string]rig.Memory{}, run.RedisCommands(ctx)
 	for part := range tg.Admin {
 		end[part] = tg.Memory(ctx, part)
 		errs = append(errs, tg.Profile(ctx, part, "allocs", filepath.Join(out, run.System.Name+"-"+part+".allocs")))
@@ -91,11 +96,20 @@ func profiled(ctx context.Context, run *rig.Run, out string, took time.Duration)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return err
 	}
-	tell(m, start, end, out)
+	tell(m, start, end)
+	for name, c := range after {
+		c.Calls -= commands[name].Calls
+		c.Micros -= commands[name].Micros
+		if c.Calls >= float64(m.Tasks)/100 {
+			fmt.Printf("  Redis %-10s %.2f per task, %.1f µs each\n", name, c.Calls/float64(m.Tasks), c.Micros/c.Calls)
+		}
+	}
+	fmt.Println("profiles in", out)
 	return nil
 }
 
-func tell(m *rig.Measured, start, end map[string]rig.Memory, out string) {
+// tell prints what a task costs each process.
+func tell(m *rig.Measured, start, end map[string]rig.Memory) {
 	fmt.Printf("%.0f tasks/s, p50 %.1f ms, p99 %.1f ms\n", m.Rate(), m.Total.P50, m.Total.P99)
 	n := float64(m.Tasks)
 	for part, cpu := range m.CPU {
@@ -106,5 +120,22 @@ func tell(m *rig.Measured, start, end map[string]rig.Memory, out string) {
 		}
 		fmt.Println()
 	}
-	fmt.Println("profiles in", out)
+}
+
+// profileParked looks at the memory of a process that does nothing but keep long-polls.
+func profileParked(ctx context.Context, run *rig.Run, n int, out string) error {
+	lot, err := scenario.Park(ctx, run, n)
+	defer lot.Stop()
+	if err != nil {
+		return err
+	}
+	tg := run.Taskgate
+	for _, what := range []string{"heap", "goroutine"} {
+		err = errors.Join(err, tg.Profile(ctx, tg.Front(), what, filepath.Join(out, run.System.Name+"-parked."+what)))
+	}
+	m := tg.Memory(ctx, tg.Front())
+	each := func(bytes float64) float64 { return bytes / (1 << 10) / float64(lot.Polls) }
+	fmt.Printf("%d long-polls: %.1f KiB each; heap %.1f, stacks %.1f, both of the whole process; profiles in %s\n",
+		lot.Polls, each(float64(lot.Held)), each(m.Heap), each(m.Stacks), out)
+	return err
 }

@@ -108,6 +108,34 @@ func (run *Run) RedisBytes(ctx context.Context) (int64, error) {
 	return 0, fmt.Errorf("no used_memory in %q", text)
 }
 
+// Command is what Redis has done of one kind of command.
+type Command struct{ Calls, Micros float64 }
+
+// RedisCommands reads what Redis has done since its start. What a script calls counts by itself,
+// and within the script's time.
+func (run *Run) RedisCommands(ctx context.Context) map[string]Command {
+	out := map[string]Command{}
+	opt, err := redis.ParseURL(run.Redis)
+	if err != nil {
+		return out
+	}
+	c := redis.NewClient(opt)
+	defer func() { _ = c.Close() }()
+	for line := range strings.Lines(c.Info(ctx, "commandstats").Val()) {
+		name, rest, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "cmdstat_"), ":calls=")
+		if !ok {
+			continue
+		}
+		calls, rest, _ := strings.Cut(rest, ",usec=")
+		micros, _, _ := strings.Cut(rest, ",")
+		var k Command
+		k.Calls, _ = strconv.ParseFloat(calls, 64)
+		k.Micros, _ = strconv.ParseFloat(micros, 64)
+		out[name] = k
+	}
+	return out
+}
+
 // RabbitDisk is what RabbitMQ keeps on the disk, in bytes.
 func (run *Run) RabbitDisk() int64 {
 	dirs, _ := filepath.Glob(filepath.Join(run.dir, "taskgate-services.*", "rabbitmq.*", "mnesia"))

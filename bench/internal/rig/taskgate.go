@@ -275,8 +275,8 @@ func (tg *Taskgate) features(ctx context.Context) map[string]bool {
 	return map[string]bool{"batch": batch, "callback": callback}
 }
 
-// Memory is what a part has allocated since its start.
-type Memory struct{ Mallocs, Bytes, Collections float64 }
+// Memory is what a part has allocated since its start, and what it has now.
+type Memory struct{ Mallocs, Bytes, Collections, Heap, Stacks float64 }
 
 // Memory reads a part's metrics; zero when it has none.
 func (tg *Taskgate) Memory(ctx context.Context, part string) Memory {
@@ -298,6 +298,10 @@ func (tg *Taskgate) Memory(ctx context.Context, part string) Memory {
 			m.Mallocs = v
 		case "go_memstats_alloc_bytes_total":
 			m.Bytes = v
+		case "go_memstats_heap_inuse_bytes":
+			m.Heap = v
+		case "go_memstats_stack_inuse_bytes":
+			m.Stacks = v
 		case "go_gc_duration_seconds_count":
 			m.Collections = v
 		}

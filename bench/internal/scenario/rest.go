@@ -38,6 +38,8 @@ const (
 	probeRate   = 100
 	probeTime   = "200ms" // longer than it takes to park
 	parkSettles = 3 * time.Second
+	// parkSubmitters is how many submit at once before they park.
+	parkSubmitters = 32
 )
 
 // parked keeps long-polls waiting, looks at their memory, and at how fast others wake up.
@@ -47,35 +49,14 @@ func parked(ctx context.Context, s *step) {
 }
 
 func (s *step) parked(ctx context.Context, tg *rig.Taskgate) (map[string]float64, error) {
-	for name, url := range map[string]string{"parked": "/", "probe": "/slow/" + probeTime} {
-		if err := tg.Register(ctx, name, s.run.HandlerURL+url); err != nil {
-			return nil, err
-		}
-	}
-	if err := tg.Pause(ctx, "parked", true); err != nil {
-		return nil, err
-	}
-	loads, err := s.park(ctx)
-	defer func() {
-		for _, l := range loads {
-			l.Stop()
-		}
-	}()
+	lot, err := Park(ctx, s.run, s.opt.Parked)
+	defer lot.Stop()
 	if err != nil {
 		return nil, err
 	}
-	// A fresh process: what the submissions left behind is not the polls'.
-	if _, err := tg.Restart(ctx); err != nil {
+	if err := tg.Register(ctx, "probe", s.run.HandlerURL+"/slow/"+probeTime); err != nil {
 		return nil, err
 	}
-	pause(ctx, settling)
-	before := s.run.Usage(true)[tg.Front()].Memory
-	if err := proceed(ctx, loads); err != nil {
-		return nil, err
-	}
-	pause(ctx, parkSettles)
-	n := s.opt.Parked / parkers * parkers
-	held := s.run.Usage(true)[tg.Front()].Memory - before
 	target := s.run.Target
 	target.Endpoint = "probe"
 	m, err := s.run.Load(ctx, wire.Job{
@@ -85,56 +66,99 @@ func (s *step) parked(ctx context.Context, tg *rig.Taskgate) (map[string]float64
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range loads {
-		if _, err := l.Finish(ctx); err != nil {
-			return nil, fmt.Errorf("parked polls: %w", err)
-		}
+	if err := lot.Finish(ctx); err != nil {
+		return nil, err
 	}
 	return map[string]float64{
-		report.ParkedN: float64(n), report.ParkedKiB: float64(held) / (1 << 10) / float64(n),
+		report.ParkedN: float64(lot.Polls), report.ParkedKiB: float64(lot.Held) / (1 << 10) / float64(lot.Polls),
 		report.WakeP50: m.Wake.P50, report.WakeP99: m.Wake.P99,
 	}, nil
 }
 
-// park starts the clients and has them submit.
-func (s *step) park(ctx context.Context) ([]*rig.Load, error) {
-	target := s.run.Target
-	target.Endpoint = "parked"
-	var loads []*rig.Load
-	for range parkers {
-		l, err := s.run.StartLoad(wire.Job{
-			Kind: wire.Park, N: s.opt.Parked / parkers, Size: payloadSize, Submitters: s.opt.Submitters, Target: target,
-		})
-		if err != nil {
-			return loads, err
-		}
-		loads = append(loads, l)
-	}
-	for _, l := range loads {
-		if err := awaitWithin(ctx, l, wire.Begin); err != nil {
-			return loads, err
-		}
-	}
-	return loads, nil
+// Lot is parked long-polls.
+type Lot struct {
+	Polls int
+	// Held is how much the memory of Taskgate's front has grown by them, in bytes.
+	Held  int64
+	loads []*rig.Load
 }
 
-// proceed has the clients park their polls.
-func proceed(ctx context.Context, loads []*rig.Load) error {
-	for _, l := range loads {
+// Park parks n long-polls on tasks that do not end. Stop the lot, whatever happens.
+func Park(ctx context.Context, run *rig.Run, n int) (*Lot, error) {
+	lot, tg := &Lot{Polls: n / parkers * parkers}, run.Taskgate
+	if err := tg.Register(ctx, "parked", run.HandlerURL+"/"); err != nil {
+		return lot, err
+	}
+	if err := tg.Pause(ctx, "parked", true); err != nil {
+		return lot, err
+	}
+	if err := lot.submit(ctx, run); err != nil {
+		return lot, err
+	}
+	// A fresh process: what the submissions left behind is not the polls'.
+	if _, err := tg.Restart(ctx); err != nil {
+		return lot, err
+	}
+	pause(ctx, settling)
+	before := run.Usage(true)[tg.Front()].Memory
+	if err := lot.proceed(ctx); err != nil {
+		return lot, err
+	}
+	pause(ctx, parkSettles)
+	lot.Held = run.Usage(true)[tg.Front()].Memory - before
+	return lot, nil
+}
+
+// submit starts the clients and has them submit.
+func (lot *Lot) submit(ctx context.Context, run *rig.Run) error {
+	target := run.Target
+	target.Endpoint = "parked"
+	for range parkers {
+		l, err := run.StartLoad(wire.Job{
+			Kind: wire.Park, N: lot.Polls / parkers, Size: payloadSize, Submitters: parkSubmitters, Target: target,
+		})
+		if err != nil {
+			return err
+		}
+		lot.loads = append(lot.loads, l)
+	}
+	return lot.await(ctx, wire.Begin)
+}
+
+// proceed has the clients send their polls.
+func (lot *Lot) proceed(ctx context.Context) error {
+	for _, l := range lot.loads {
 		if err := l.Proceed(); err != nil {
 			return err
 		}
 	}
-	for _, l := range loads {
-		if err := awaitWithin(ctx, l, wire.Parked); err != nil {
-			return err
+	return lot.await(ctx, wire.Parked)
+}
+
+func (lot *Lot) await(ctx context.Context, mark string) error {
+	ctx, cancel := context.WithTimeout(ctx, parkWithin)
+	defer cancel()
+	for _, l := range lot.loads {
+		if err := l.Await(ctx, mark); err != nil {
+			return fmt.Errorf("parked polls: %w", err)
 		}
 	}
 	return nil
 }
 
-func awaitWithin(ctx context.Context, l *rig.Load, mark string) error {
-	ctx, cancel := context.WithTimeout(ctx, parkWithin)
-	defer cancel()
-	return l.Await(ctx, mark)
+// Finish ends the polls; a poll that did not last is an error.
+func (lot *Lot) Finish(ctx context.Context) error {
+	for _, l := range lot.loads {
+		if _, err := l.Finish(ctx); err != nil {
+			return fmt.Errorf("parked polls: %w", err)
+		}
+	}
+	return nil
+}
+
+// Stop ends the clients.
+func (lot *Lot) Stop() {
+	for _, l := range lot.loads {
+		l.Stop()
+	}
 }
