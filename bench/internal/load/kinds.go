@@ -83,31 +83,20 @@ func (r *runner) open(ctx context.Context) {
 	<-marked
 }
 
-// batcher submits many tasks in one request.
-type batcher interface {
-	batch(ctx context.Context, first int64, payloads [][]byte) error
-}
-
 // fill submits N tasks, and measures the submissions.
 func (r *runner) fill(ctx context.Context) {
 	r.begin = time.Now()
 	ctx, cancel := context.WithDeadlineCause(ctx, r.begin.Add(r.job.For), errors.New("not filled in time"))
 	defer cancel()
 	r.mark(wire.Begin)
-	size := int64(max(1, r.job.Target.Batch))
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range r.job.Submitters {
 		wg.Go(func() {
 			rec := &record{}
 			defer r.merge(rec)
-			for !r.hopeless() {
-				first := next.Add(size) - size
-				n := min(size, int64(r.job.N)-first)
-				if n <= 0 {
-					return
-				}
-				r.accept(ctx, first, n, rec)
+			for n := next.Add(1) - 1; n < int64(r.job.N) && !r.hopeless(); n = next.Add(1) - 1 {
+				r.accept(ctx, n, rec)
 			}
 		})
 	}
@@ -116,25 +105,15 @@ func (r *runner) fill(ctx context.Context) {
 	r.mark(wire.End)
 }
 
-// accept submits n tasks from first.
-func (r *runner) accept(ctx context.Context, first, n int64, rec *record) {
+// accept submits task n.
+func (r *runner) accept(ctx context.Context, n int64, rec *record) {
 	began := time.Now()
-	var err error
-	if b, ok := r.target.(batcher); ok && r.job.Target.Batch > 1 {
-		payloads := make([][]byte, n)
-		for i := range payloads {
-			payloads[i] = wire.Payload(first+int64(i), r.job.Size)
-		}
-		err = b.batch(ctx, first, payloads)
-	} else {
-		_, err = r.target.submit(ctx, first, wire.Payload(first, r.job.Size))
-	}
-	if err != nil {
+	if _, err := r.target.submit(ctx, n, wire.Payload(n, r.job.Size)); err != nil {
 		r.fail(err)
 		return
 	}
-	rec.tasks += int(n)
-	rec.all += int(n)
+	rec.tasks++
+	rec.all++
 	rec.submit = append(rec.submit, time.Since(began))
 }
 

@@ -37,7 +37,6 @@ type Taskgate struct {
 	args  map[string][]string // of each part, to start it again
 	data  string              // folder of the embedded store
 	api   string              // host:port
-	has   map[string]bool     // what this version has, once asked for
 }
 
 // settings are the defaults, but for what a test bench must say: keys, loopback, ports.
@@ -242,37 +241,25 @@ func (tg *Taskgate) Profile(ctx context.Context, part, what, file string) error 
 // StoreBytes is the size of the embedded store's files.
 func (tg *Taskgate) StoreBytes() int64 { return size(tg.data) }
 
-// Has tells whether this version of Taskgate has something that the bench uses when it is there:
-// "callback", a member of submissions, or "batch", an operation.
-func (tg *Taskgate) Has(ctx context.Context, feature string) bool {
-	if tg.has == nil {
-		tg.has = tg.features(ctx)
-	}
-	return tg.has[feature]
-}
-
-func (tg *Taskgate) features(ctx context.Context) map[string]bool {
+// HasCallbacks tells whether this version of Taskgate takes callbacks: the bench measures older ones, too.
+func (tg *Taskgate) HasCallbacks(ctx context.Context) bool {
 	var contract struct {
-		Paths      map[string]any
 		Components struct {
 			Schemas map[string]struct{ Properties map[string]any }
 		}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+tg.api+"/openapi.json", nil)
 	if err != nil {
-		return nil
+		return false
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil
+		return false
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if json.NewDecoder(resp.Body).Decode(&contract) != nil {
-		return nil
-	}
-	_, batch := contract.Paths["/v1/tasks/batch"]
-	_, callback := contract.Components.Schemas["TaskSubmission"].Properties["callback"]
-	return map[string]bool{"batch": batch, "callback": callback}
+	_ = json.NewDecoder(resp.Body).Decode(&contract) // without one there are none
+	_, ok := contract.Components.Schemas["TaskSubmission"].Properties["callback"]
+	return ok
 }
 
 // Memory is what a part has allocated since its start, and what it has now.

@@ -31,7 +31,7 @@ func shapes(ctx context.Context, s *step) {
 	values, err = s.many(ctx, tg)
 	s.record(report.Many, values, err)
 
-	if tg.Has(ctx, "callback") {
+	if tg.HasCallbacks(ctx) {
 		target := s.run.Target
 		target.Callback = true
 		values, err := s.closed(ctx, wire.Job{Target: target})
@@ -91,9 +91,6 @@ func (s *step) neighbour(ctx context.Context, tg *rig.Taskgate) (map[string]floa
 
 // fill submits n tasks as fast as they are accepted.
 func (s *step) fill(ctx context.Context, target wire.Target, n int, within time.Duration) (*rig.Measured, error) {
-	if tg := s.run.Taskgate; tg != nil && n > 10_000 && tg.Has(ctx, "batch") {
-		target.Batch = 100
-	}
 	return s.run.Load(ctx, wire.Job{
 		Kind: wire.Fill, N: n, For: within, Size: payloadSize, Submitters: 2 * s.opt.Submitters, Target: target,
 	})

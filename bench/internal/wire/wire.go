@@ -59,8 +59,6 @@ type Target struct {
 	Endpoints int    `json:"endpoints,omitempty"`
 	// Idempotency sends a key of its own with each submission.
 	Idempotency bool `json:"idempotency,omitempty"`
-	// Batch submits so many tasks in one request; only for Fill.
-	Batch int `json:"batch,omitempty"`
 	// Callback reads the result from a callback instead of a long-poll.
 	Callback bool `json:"callback,omitempty"`
 
