@@ -33,7 +33,7 @@ func TestComplete(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
 		"su":                             {"submit"},
-		"endpoints p":                    {"put", "pause"},
+		"endpoints pu":                   {"put", "purge"},
 		"d":                              {"dev"},
 		"--json endpoints re":            {"resume"},
 		"--server http://x endpoints re": {"resume"},

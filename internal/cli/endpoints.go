@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/taskgate/taskgate/client"
 )
@@ -20,61 +21,43 @@ type endpointsCmd struct {
 	Delete endpointsDeleteCmd `cmd:"" help:"Delete endpoints."`
 	Pause  endpointsPauseCmd  `cmd:"" help:"Hold the tasks of endpoints: no further attempt begins, none is dropped."`
 	Resume endpointsResumeCmd `cmd:"" help:"End a pause, or enable an endpoint whose handler answered 410."`
+	Patch  endpointsPatchCmd  `cmd:"" help:"Change single fields of an endpoint."`
+	Test   endpointsTestCmd   `cmd:"" help:"Call an endpoint's handler once, now; nothing is stored."`
+	Purge  endpointsPurgeCmd  `cmd:"" help:"Cancel the tasks that wait at an endpoint."`
+
+	RotateSecret endpointsRotateCmd `cmd:"" help:"Give an endpoint a new signing secret."`
 }
 
 type endpointsListCmd struct{}
 
-// Run lists the endpoints page by page.
+// Run lists the endpoints.
 func (*endpointsListCmd) Run(ctx context.Context, s *session) error {
-	limit := pageSize
-	params := client.ListEndpointsParams{Limit: &limit}
-	var rows [][]string
-	for {
-		r, err := s.send(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) {
-			return api.ListEndpoints(ctx, &params)
-		})
-		if err != nil {
-			return err
-		}
-		list, err := decode[struct {
-			Data []json.RawMessage `json:"data"`
-			Next string            `json:"next_cursor"`
-		}](r)
-		if err != nil {
-			return err
-		}
-		for _, doc := range list.Data {
-			row, err := s.endpointRow(doc)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, row)
-		}
-		if list.Next == "" {
-			break
-		}
-		params.Cursor = &list.Next
-	}
-	if s.asJSON {
-		return nil
-	}
-	return s.print(table([]string{"NAME", "STATE", "WAITING", "URL"}, rows))
+	return s.docs(ctx, []string{"NAME", "STATE", "WAITING", "IN FLIGHT", "SUCCESS", "URL"},
+		func(api *client.Client, limit *int, cursor *string) (*http.Response, error) {
+			return api.ListEndpoints(ctx, &client.ListEndpointsParams{Limit: limit, Cursor: cursor})
+		}, endpointRow)
 }
 
-// endpointRow prints the document, or makes a row of it.
-func (s *session) endpointRow(doc json.RawMessage) ([]string, error) {
-	if s.asJSON {
-		return nil, s.print(string(compact(doc)) + "\n")
-	}
+func endpointRow(doc json.RawMessage) ([]string, error) {
 	e, err := decode[client.Endpoint](reply{body: doc})
 	if err != nil {
 		return nil, err
 	}
-	waiting := ""
+	waiting, flight, success := "", "", ""
 	if e.Waiting != nil {
 		waiting = strconv.Itoa(*e.Waiting)
 	}
-	return []string{e.Name, endpointState(e), waiting, e.Url}, nil
+	if e.Live != nil {
+		flight, success = strconv.Itoa(e.Live.InFlight), percent(e.Live.SuccessRatio)
+	}
+	return []string{e.Name, endpointState(e), waiting, flight, success, e.Url}, nil
+}
+
+func percent(ratio *float64) string {
+	if ratio == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.1f%%", *ratio*100)
 }
 
 func endpointState(e client.Endpoint) string {
@@ -120,20 +103,55 @@ func endpointBlock(e client.Endpoint) string {
 	if e.Waiting != nil {
 		b.number("waiting", *e.Waiting)
 	}
+	if e.Live != nil {
+		liveLines(&b, *e.Live)
+	}
+	b.add("source", string(e.Source))
 	b.add("timeout", e.Timeout)
+	if e.MaxConcurrency != nil {
+		b.number("max concurrency", *e.MaxConcurrency)
+	}
 	if e.Retry != nil {
 		b.add("retry", asText(e.Retry))
 	}
 	b.add("result", asText(e.Result))
 	b.pairs("label", e.Labels)
 	b.pairs("header", e.Headers)
+	if e.Auth != nil {
+		b.add("auth", string(e.Auth.Type))
+	}
+	if e.Signature != nil {
+		b.add("signature", string(*e.Signature))
+	}
+	for _, key := range e.PublicKeys {
+		b.add("public key", key)
+	}
+	b.time("old secret until", e.PreviousSecretUntil)
 	b.add("created", stamp(e.CreatedAt))
 	b.add("updated", stamp(e.UpdatedAt))
-	if e.Secret != nil {
-		b.add("secret", *e.Secret)
-		b.add("", "keep the secret: it is not shown again")
-	}
+	b.secret("secret", e.Secret)
 	return b.String()
+}
+
+// liveLines are the figures of now and of the last minutes.
+func liveLines(b *block, l client.EndpointLive) {
+	b.add("depth", fmt.Sprintf("scheduled %d, queued %d, running %d, retrying %d, awaiting %d",
+		l.Depth.Scheduled, l.Depth.Queued, l.Depth.Running, l.Depth.Retrying, l.Depth.Awaiting))
+	if l.OldestWaitingMs != nil {
+		b.add("oldest waiting", (time.Duration(*l.OldestWaitingMs) * time.Millisecond).String())
+	}
+	b.number("in flight", l.InFlight)
+	if l.AttemptsPerSecond == 0 {
+		return
+	}
+	text := fmt.Sprintf("%.2f attempts/s over %s", l.AttemptsPerSecond, time.Duration(l.OverSeconds)*time.Second)
+	if l.SuccessRatio != nil {
+		text += ", " + percent(l.SuccessRatio) + " succeeded"
+	}
+	if l.P50Ms != nil && l.P99Ms != nil {
+		text += fmt.Sprintf(", p50 %.0f ms, p99 %.0f ms", *l.P50Ms, *l.P99Ms)
+	}
+	b.add("lately", text)
 }
 
 // asText is a document for people: its JSON without the outer braces.
@@ -231,27 +249,18 @@ func (c *endpointsDeleteCmd) Run(ctx context.Context, s *session) error {
 		params.Force = new(client.DeleteEndpointParamsForce("cancel"))
 	}
 	return s.each(ctx, c.Name, func(name string) error {
-		err := s.remove(ctx, func(api *client.Client) (*http.Response, error) { return api.DeleteEndpoint(ctx, name, &params) })
-		if err != nil {
-			return err
-		}
-		return s.deleted(name)
+		return s.remove(ctx, name, func(api *client.Client) (*http.Response, error) { return api.DeleteEndpoint(ctx, name, &params) })
 	})
 }
 
-// remove makes a request that deletes. That the thing is gone when the
-// request is made again is what was asked for.
-func (s *session) remove(ctx context.Context, request func(*client.Client) (*http.Response, error)) error {
+// remove makes a request that deletes, and says so. That the thing is gone
+// when the request is made again is what was asked for.
+func (s *session) remove(ctx context.Context, name string, request func(*client.Client) (*http.Response, error)) error {
 	made := 0
 	_, err := s.send(ctx, call{repeatable: true, withTries: &made}, request)
-	if statusOf(err) == http.StatusNotFound && made > 1 {
-		return nil
+	if err != nil && (made == 1 || statusOf(err) != http.StatusNotFound) {
+		return err
 	}
-	return err
-}
-
-// deleted says that a thing is gone.
-func (s *session) deleted(name string) error {
 	doc, err := json.Marshal(map[string]any{"name": name, "deleted": true})
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/taskgate/taskgate/internal/cli"
 )
 
 // What people and programs see of a task's life.
@@ -106,5 +108,91 @@ func TestEndpointsGolden(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &e); err != nil || e.Name == "" || e.URL == "" {
 			t.Errorf("%v: %s", err, line)
 		}
+	}
+}
+
+// Changes of many tasks, and of an endpoint in operation.
+func TestJobsGolden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.endpoint("golden-jobs", "/")
+	for range 3 {
+		w.submit("golden-jobs", "1", "--delay", "1h", "--label", "run=1")
+	}
+	w.types("cancel", "--endpoint", "golden-jobs", "--label", "run=1", "--dry-run")
+	w.types("cancel", "--endpoint", "golden-jobs", "--label", "run=1", "--wait", "--timeout", "30s")
+	w.types("retry", "--endpoint", "golden-jobs", "--state", "cancelled", "--after", "1h", "--wait", "--timeout", "30s", "--json")
+	w.types("jobs", "list")
+	w.types("cancel")
+	w.types("cancel", "x", "--endpoint", "golden-jobs")
+	w.types("retry", "--all", "--state", "running")
+	w.types("jobs", "get", "nope")
+	w.types("jobs", "cancel", "nope", "--json")
+	id := w.submit("golden-jobs", "2", "--delay", "1h", "--callback-url", "https://example.com/hook", "--callback-on", "succeeded,failed")
+	w.types("reschedule", id, "--delay", "2h")
+	w.types("reschedule", id)
+	w.types("get", id)
+	w.types("get", id, "--callbacks")
+	w.types("endpoints", "purge", "golden-jobs", "--state", "scheduled")
+	w.types("endpoints", "purge", "golden-jobs", "--json")
+	w.types("endpoints", "test", "golden-jobs", `{"n": 1}`)
+	w.types("endpoints", "test", "golden-jobs", "<hello>", "--content-type", "text/plain")
+	w.endpoint("golden-quiet", "/")
+	w.types("endpoints", "patch", "golden-quiet", `{"timeout": "5s", "max_concurrency": 3}`)
+	w.types("endpoints", "patch", "golden-quiet", `{"colour": 1}`)
+	w.types("endpoints", "rotate-secret", "golden-jobs", "--overlap", "1h", "--json")
+	w.types("submit", "golden-jobs", "1", "--callback-on", "failed")
+	w.golden("jobs")
+
+	w.endpoint("golden-gone", "/fail")
+	if r := w.run("endpoints", "test", "golden-gone"); r.code != 1 || !strings.Contains(r.stdout, "refuse") {
+		t.Errorf("a handler that refuses: code %d, %s", r.code, r.stdout)
+	}
+}
+
+func TestAdminGolden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.types("projects", "put", "acme")
+	w.types("projects", "put", "acme", "--json")
+	w.types("projects", "list")
+	w.types("--project", "acme", "keys", "create", "billing worker", "--scope", "tasks:*,endpoints:read", "--scope", "endpoints:write", "--expires-in", "90d")
+	w.types("keys", "list", "--project", "acme")
+	w.types("projects", "delete", "acme")
+	w.types("projects", "rotate-secret", "--project", "acme", "--overlap", "1h")
+	w.types("keys", "create", "x")
+	w.types("keys", "create", "x", "--scope", "everything")
+	w.types("keys", "list")
+	w.types("keys", "revoke", "nope")
+	w.golden("admin")
+
+	// A key is shown once, works in its project only, and ends when revoked.
+	key := strings.TrimSpace(w.ok("keys", "create", "y", "--scope", "tasks:*,endpoints:*", "--quiet", "--project", "acme"))
+	as := func(args ...string) result {
+		return w.with(cli.Process{Environ: []string{"TASKGATE_KEY=" + key}}, args...)
+	}
+	if r := as("endpoints", "put", "golden-a", w.handler.URL); r.code != 0 {
+		t.Fatalf("code %d: %s", r.code, r.stderr)
+	}
+	if r := w.run("endpoints", "get", "golden-a"); r.code != 1 {
+		t.Errorf("another project's endpoint is seen: code %d", r.code)
+	}
+	if r := w.with(cli.Process{Environ: []string{"TASKGATE_PROJECT=acme"}}, "endpoints", "get", "golden-a"); r.code != 0 {
+		t.Errorf("an admin in the project: code %d: %s", r.code, r.stderr)
+	}
+	if r := as("keys", "list"); r.code != 1 || !strings.Contains(r.stderr, "forbidden") {
+		t.Errorf("beyond its scopes: code %d: %s", r.code, r.stderr)
+	}
+	var ids []string
+	for line := range strings.Lines(w.ok("keys", "list", "--json", "--project", "acme")) {
+		var k struct{ ID, Key string }
+		if err := json.Unmarshal([]byte(line), &k); err != nil || k.Key != "" {
+			t.Errorf("%v: %s", err, line)
+		}
+		ids = append(ids, k.ID)
+	}
+	w.ok(append([]string{"keys", "revoke", "--project", "acme"}, ids...)...)
+	if r := as("endpoints", "list"); r.code != 1 || !strings.Contains(r.stderr, "unauthenticated") {
+		t.Errorf("revoked: code %d: %s", r.code, r.stderr)
 	}
 }

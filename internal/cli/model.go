@@ -17,6 +17,9 @@ const (
 	envServer  = "TASKGATE_URL"
 	envKey     = "TASKGATE_KEY"
 	envKeyFile = "TASKGATE_KEY_FILE"
+	envProject = "TASKGATE_PROJECT"
+
+	projectHeader = "Taskgate-Project"
 )
 
 // options are the flags of every command, and the commands.
@@ -25,6 +28,7 @@ type options struct {
 	KeyFile  string           `help:"File with the API key, instead of TASKGATE_KEY. A key is never an argument: those are visible to everyone." placeholder:"FILE"     setting:"TASKGATE_KEY_FILE"`
 	JSON     bool             `help:"Print JSON, one document a line; errors too."                                                             name:"json"`
 	RetryFor time.Duration    `default:"10s"                   help:"How long to try again while the server cannot be reached or is not available." placeholder:"DURATION"`
+	Project  string           `help:"Act in this project, for admins; a key's own project otherwise." placeholder:"NAME" setting:"TASKGATE_PROJECT"`
 	Version  kong.VersionFlag `help:"Print the version and end."`
 
 	Submit submitCmd `cmd:"" group:"tasks" help:"Submit a task."`
@@ -32,10 +36,15 @@ type options struct {
 	Wait   waitCmd   `cmd:"" group:"tasks" help:"Wait until tasks have ended."`
 	List   listCmd   `cmd:"" group:"tasks" help:"List tasks, newest first."`
 	Tail   tailCmd   `cmd:"" group:"tasks" help:"Follow the state changes of tasks."`
-	Cancel cancelCmd `cmd:"" group:"tasks" help:"Cancel tasks that have not ended."`
-	Retry  retryCmd  `cmd:"" group:"tasks" help:"Replay tasks that have ended, or run waiting ones now."`
+	Cancel cancelCmd `cmd:"" group:"tasks" help:"Cancel tasks that have not ended, by id or by filter."`
+	Retry  retryCmd  `cmd:"" group:"tasks" help:"Replay tasks that have ended, or run waiting ones now, by id or by filter."`
 
-	Endpoints endpointsCmd `cmd:"" group:"admin" help:"Where tasks go: list, show, change, pause."`
+	Reschedule rescheduleCmd `cmd:"" group:"tasks" help:"Give waiting tasks another time."`
+	Jobs       jobsCmd       `cmd:"" group:"tasks" help:"Changes of many tasks: list, show, wait, cancel."`
+
+	Endpoints endpointsCmd `cmd:"" group:"admin" help:"Where tasks go: list, show, change, pause, test."`
+	Keys      keysCmd      `cmd:"" group:"admin" help:"API keys: list, show, create, revoke."`
+	Projects  projectsCmd  `cmd:"" group:"admin" help:"Projects: list, show, create, delete, rotate the callback secret."`
 
 	Health     healthCmd     `cmd:"" group:"other" help:"Ask a server whether it can take requests."`
 	Completion completionCmd `cmd:"" group:"other" help:"Print the completion script of a shell."`

@@ -70,6 +70,14 @@ func (b *block) add(name, value string) {
 
 func (b *block) number(name string, n int) { b.add(name, strconv.Itoa(n)) }
 
+// secret shows what is shown once.
+func (b *block) secret(name string, value *string) {
+	if value != nil {
+		b.add(name, *value)
+		b.add("", "keep it: it is not shown again")
+	}
+}
+
 func (b *block) time(name string, at *time.Time) {
 	if at != nil {
 		b.add(name, stamp(*at))
@@ -150,10 +158,31 @@ func taskBlock(t client.Task) string {
 	b.time("next attempt", t.NextAttemptAt)
 	b.time("started", t.StartedAt)
 	b.time("ended", t.EndedAt)
+	if t.Callback != nil {
+		b.add("callback", callbackText(*t.Callback))
+	}
+	if t.CallbackOf != nil {
+		b.add("callback of", *t.CallbackOf)
+	}
 	if t.Result != nil {
 		resultLines(&b, t)
 	}
 	return b.String()
+}
+
+func callbackText(c client.TaskCallback) string {
+	to := ""
+	switch {
+	case c.Url != nil:
+		to = *c.Url
+	case c.Endpoint != nil:
+		to = "endpoint " + *c.Endpoint
+	}
+	states := make([]string, len(c.On))
+	for i, state := range c.On {
+		states[i] = string(state)
+	}
+	return to + " on " + strings.Join(states, ", ")
 }
 
 func resultLines(b *block, t client.Task) {

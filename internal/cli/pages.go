@@ -70,3 +70,47 @@ func (s *session) pages(ctx context.Context, params client.ListTasksParams, want
 		params.Cursor = &p.next
 	}
 }
+
+// docs lists documents of any kind: as JSON one a line, for people as a
+// table. fetch gets a page; row makes a row of a document.
+func (s *session) docs(ctx context.Context, head []string, fetch func(api *client.Client, limit *int, cursor *string) (*http.Response, error),
+	row func(doc json.RawMessage) ([]string, error),
+) error {
+	var rows [][]string
+	var cursor *string
+	limit := pageSize
+	for {
+		r, err := s.send(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) { return fetch(api, &limit, cursor) })
+		if err != nil {
+			return err
+		}
+		list, err := decode[struct {
+			Data []json.RawMessage `json:"data"`
+			Next string            `json:"next_cursor"`
+		}](r)
+		if err != nil {
+			return err
+		}
+		for _, doc := range list.Data {
+			if s.asJSON {
+				if err := s.print(string(compact(doc)) + "\n"); err != nil {
+					return err
+				}
+				continue
+			}
+			cells, err := row(doc)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, cells)
+		}
+		if list.Next == "" {
+			break
+		}
+		cursor = &list.Next
+	}
+	if s.asJSON {
+		return nil
+	}
+	return s.print(table(head, rows))
+}

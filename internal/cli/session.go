@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http/httpproxy"
 
 	"github.com/taskgate/taskgate/client"
@@ -133,6 +134,9 @@ func (s *session) credentials(open bool) client.ClientOption {
 		if s.key != "" && !open {
 			r.Header.Set("Authorization", "Bearer "+s.key)
 		}
+		if s.opt.Project != "" && !open {
+			r.Header.Set(projectHeader, s.opt.Project)
+		}
 		return nil
 	})
 }
@@ -148,6 +152,9 @@ func (s *session) connect() error {
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return usage("--server (%s): must not have user, query or fragment; the key has a setting of its own", envServer)
+	}
+	if !httpguts.ValidHeaderFieldValue(s.opt.Project) {
+		return usage("--project (%s): %q is no name of a project", envProject, s.opt.Project)
 	}
 	if s.key, err = s.readKey(); err != nil {
 		return err

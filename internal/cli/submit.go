@@ -21,20 +21,24 @@ type submitCmd struct {
 	Endpoint string `arg:"" help:"Name of the endpoint."`
 	Payload  string `arg:"" help:"JSON text; @FILE reads a file, - standard input. Without it the handler gets an empty body." optional:""`
 
-	ContentType    string            `help:"The payload is of this media type and sent as it is. Without it, it is JSON."  placeholder:"TYPE"`
-	Delay          string            `help:"Start not before this duration has passed, such as 90s or 2d."                 placeholder:"DURATION" xor:"start"`
-	RunAt          string            `help:"Start not before this time (RFC 3339)."                                        placeholder:"TIME"     xor:"start"`
-	ExpiresIn      string            `help:"Do not start after this duration has passed."                                  placeholder:"DURATION" xor:"expiry"`
-	ExpiresAt      string            `help:"Do not start after this time (RFC 3339)."                                      placeholder:"TIME"     xor:"expiry"`
-	AttemptTimeout string            `help:"Limit of one attempt; at most the endpoint's."                                 placeholder:"DURATION"`
-	ResultTTL      string            `help:"How long the ended task is kept."                                              name:"result-ttl"      placeholder:"DURATION"`
-	MaxAttempts    *int              `help:"Attempts at most."                                                             placeholder:"N"`
-	MinBackoff     string            `help:"Delay after the first attempt."                                                placeholder:"DURATION"`
-	MaxBackoff     string            `help:"Longest delay between attempts."                                               placeholder:"DURATION"`
-	MaxAge         string            `help:"No attempt begins later than this after the first was due."                    placeholder:"DURATION"`
-	Label          map[string]string `help:"A label; repeat it for more."                                                  mapsep:"none"          placeholder:"KEY=VALUE"`
-	Header         []string          `help:"A header for the handler; repeat it for more."                                 placeholder:"NAME:VALUE" sep:"none"`
-	IdempotencyKey string            `help:"Makes a repeat of the command safe: the same key and task are accepted once. Without it the tries of one command share a random key." placeholder:"KEY"`
+	ContentType      string            `help:"The payload is of this media type and sent as it is. Without it, it is JSON."  placeholder:"TYPE"`
+	Delay            string            `help:"Start not before this duration has passed, such as 90s or 2d."                 placeholder:"DURATION" xor:"start"`
+	RunAt            string            `help:"Start not before this time (RFC 3339)."                                        placeholder:"TIME"     xor:"start"`
+	ExpiresIn        string            `help:"Do not start after this duration has passed."                                  placeholder:"DURATION" xor:"expiry"`
+	ExpiresAt        string            `help:"Do not start after this time (RFC 3339)."                                      placeholder:"TIME"     xor:"expiry"`
+	AttemptTimeout   string            `help:"Limit of one attempt; at most the endpoint's."                                 placeholder:"DURATION"`
+	ResultTTL        string            `help:"How long the ended task is kept."                                              name:"result-ttl"      placeholder:"DURATION"`
+	MaxAttempts      *int              `help:"Attempts at most."                                                             placeholder:"N"`
+	MinBackoff       string            `help:"Delay after the first attempt."                                                placeholder:"DURATION"`
+	MaxBackoff       string            `help:"Longest delay between attempts."                                               placeholder:"DURATION"`
+	MaxAge           string            `help:"No attempt begins later than this after the first was due."                    placeholder:"DURATION"`
+	Label            map[string]string `help:"A label; repeat it for more."                                                  mapsep:"none"          placeholder:"KEY=VALUE"`
+	Header           []string          `help:"A header for the handler; repeat it for more."                                 placeholder:"NAME:VALUE" sep:"none"`
+	CallbackURL      string            `help:"Tell this URL of the task's end, by a signed webhook."        name:"callback-url" placeholder:"URL" xor:"callback"`
+	CallbackEndpoint string            `help:"Tell this endpoint of the task's end."                        placeholder:"NAME"   xor:"callback"`
+	CallbackOn       []string          `enum:"succeeded,failed,cancelled,expired" help:"States to tell of; all four by default. Repeat it, or separate states by commas." placeholder:"STATE"`
+
+	IdempotencyKey string `help:"Makes a repeat of the command safe: the same key and task are accepted once. Without it the tries of one command share a random key." placeholder:"KEY"`
 
 	Quiet  bool          `help:"Print the task's id only." short:"q" xor:"print"`
 	Wait   bool          `help:"Wait until the task has ended."`
@@ -57,6 +61,9 @@ func (c *submitCmd) Run(ctx context.Context, s *session) error {
 	headers, err := pairs("--header", c.Header)
 	if err != nil {
 		return err
+	}
+	if len(c.CallbackOn) > 0 && c.callback() == nil {
+		return usage("--callback-on needs --callback-url or --callback-endpoint")
 	}
 	if c.IdempotencyKey == "" {
 		c.IdempotencyKey = program + "-" + rand.Text()
@@ -98,27 +105,48 @@ func (c *submitCmd) explain(err error) error {
 	return f
 }
 
-// json makes the request for a payload of JSON. The payload is put into the
-// document as it is: encoding it would change its bytes.
+// json makes the request for a payload of JSON.
 func (c *submitCmd) json(ctx context.Context, payload []byte, headers map[string]string) (func(*client.Client) (*http.Response, error), error) {
-	if len(payload) > 0 && !json.Valid(payload) {
-		return nil, usage("the payload is not JSON; --content-type sends it as it is")
-	}
-	doc, err := json.Marshal(client.TaskSubmission{
+	doc, err := withPayload(client.TaskSubmission{
 		Endpoint: c.Endpoint, Delay: opt(c.Delay), RunAt: opt(c.RunAt), ExpiresIn: opt(c.ExpiresIn), ExpiresAt: opt(c.ExpiresAt),
 		Timeout: opt(c.AttemptTimeout), ResultTtl: opt(c.ResultTTL), Retry: c.retry(),
-		Labels: optMap[client.Labels](c.Label), Headers: optMap[client.Headers](headers),
-	})
+		Labels: optMap[client.Labels](c.Label), Headers: optMap[client.Headers](headers), Callback: c.callback(),
+	}, payload)
 	if err != nil {
-		return nil, usage("%v", err)
-	}
-	if len(payload) > 0 {
-		doc = append(append(append(doc[:len(doc)-1], `,"payload":`...), payload...), '}')
+		return nil, err
 	}
 	return func(api *client.Client) (*http.Response, error) {
 		params := &client.SubmitTaskParams{IdempotencyKey: &c.IdempotencyKey}
 		return api.SubmitTaskWithBody(ctx, params, "application/json", strings.NewReader(string(doc)))
 	}, nil
+}
+
+// withPayload encodes the document, with the payload in it as it is: encoding
+// it would change its bytes.
+func withPayload(doc any, payload []byte) ([]byte, error) {
+	if len(payload) > 0 && !json.Valid(payload) {
+		return nil, usage("the payload is not JSON; --content-type sends it as it is")
+	}
+	text, err := json.Marshal(doc)
+	if err != nil || len(payload) == 0 {
+		return text, err
+	}
+	text = text[:len(text)-1]
+	if len(text) > 1 {
+		text = append(text, ',')
+	}
+	return append(append(append(text, `"payload":`...), payload...), '}'), nil
+}
+
+func (c *submitCmd) callback() *client.Callback {
+	if c.CallbackURL == "" && c.CallbackEndpoint == "" {
+		return nil
+	}
+	out := &client.Callback{Url: opt(c.CallbackURL), Endpoint: opt(c.CallbackEndpoint)}
+	for _, state := range c.CallbackOn {
+		out.On = append(out.On, client.FinalState(state))
+	}
+	return out
 }
 
 func (c *submitCmd) retry() *client.Retry {
@@ -135,6 +163,7 @@ func (c *submitCmd) raw(ctx context.Context, payload []byte, headers map[string]
 	params := &client.SubmitRawTaskParams{
 		Delay: opt(c.Delay), RunAt: opt(c.RunAt), ExpiresIn: opt(c.ExpiresIn), ExpiresAt: opt(c.ExpiresAt), Timeout: opt(c.AttemptTimeout),
 		ResultTtl: opt(c.ResultTTL), MinBackoff: opt(c.MinBackoff), MaxBackoff: opt(c.MaxBackoff), MaxAge: opt(c.MaxAge),
+		CallbackUrl: opt(c.CallbackURL), CallbackEndpoint: opt(c.CallbackEndpoint), CallbackOn: opt(strings.Join(c.CallbackOn, ",")),
 		IdempotencyKey: &c.IdempotencyKey,
 	}
 	if c.MaxAttempts != nil {

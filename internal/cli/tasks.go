@@ -14,9 +14,10 @@ import (
 
 // getCmd is "taskgate get".
 type getCmd struct {
-	ID       []string `arg:"" help:"Ids of tasks." name:"id"`
-	Attempts bool     `help:"Show the attempts instead."                              xor:"show"`
-	Result   bool     `help:"Print the handler's answer only, byte for byte." xor:"show"`
+	ID        []string `arg:"" help:"Ids of tasks." name:"id"`
+	Attempts  bool     `help:"Show the attempts instead."                              xor:"show"`
+	Callbacks bool     `help:"Show what told of the task's ends instead." xor:"show"`
+	Result    bool     `help:"Print the handler's answer only, byte for byte." xor:"show"`
 }
 
 // Run shows every task.
@@ -27,6 +28,8 @@ func (c *getCmd) Run(ctx context.Context, s *session) error {
 			return s.printResult(ctx, id)
 		case c.Attempts:
 			return s.printAttempts(ctx, id)
+		case c.Callbacks:
+			return s.printCallbacks(ctx, id)
 		}
 		r, t, err := s.task(ctx, id, 0)
 		if err != nil {
@@ -67,38 +70,33 @@ func (s *session) printAttempts(ctx context.Context, id string) error {
 	})
 }
 
-// cancelCmd is "taskgate cancel".
-type cancelCmd struct {
-	ID []string `arg:"" help:"Ids of tasks." name:"id"`
-}
-
-// Run cancels every task.
-func (c *cancelCmd) Run(ctx context.Context, s *session) error {
-	return s.each(ctx, c.ID, func(id string) error {
-		return s.change(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) { return api.CancelTask(ctx, id) })
+func (s *session) printCallbacks(ctx context.Context, id string) error {
+	r, err := s.send(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) {
+		return api.ListTaskCallbacks(ctx, id)
 	})
-}
-
-// retryCmd is "taskgate retry".
-type retryCmd struct {
-	ID      []string      `arg:"" help:"Ids of tasks." name:"id"`
-	Wait    bool          `help:"Wait until they have ended again."`
-	Timeout time.Duration `help:"With --wait: stop waiting after this time (exit code 4); the tasks go on." placeholder:"DURATION"`
-}
-
-// Run starts every task's next generation.
-func (c *retryCmd) Run(ctx context.Context, s *session) error {
-	until := deadline(time.Now(), c.Timeout)
-	return s.each(ctx, c.ID, func(id string) error {
-		// Not repeatable: a second one would start another generation.
-		retry := func(api *client.Client) (*http.Response, error) { return api.RetryTask(ctx, id) }
-		if !c.Wait {
-			return s.change(ctx, call{}, retry)
+	if err != nil {
+		return err
+	}
+	return s.printDoc(r.body, func() (string, error) {
+		list, err := decode[client.CallbackTaskList](r)
+		rows := make([][]string, len(list.Data))
+		for i, c := range list.Data {
+			to, why, status := "", "", ""
+			switch {
+			case c.Url != nil:
+				to = *c.Url
+			case c.Endpoint != nil:
+				to = *c.Endpoint
+			}
+			if c.Reason != nil {
+				why = string(*c.Reason)
+			}
+			if c.LastStatus != nil {
+				status = strconv.Itoa(*c.LastStatus)
+			}
+			rows[i] = []string{c.Id, string(c.State), why, strconv.Itoa(c.Attempts), status, to}
 		}
-		if _, err := s.send(ctx, call{}, retry); err != nil {
-			return err
-		}
-		return s.waitAndPrint(ctx, id, until, false, false)
+		return table([]string{"ID", "STATE", "REASON", "ATTEMPTS", "STATUS", "TO"}, rows), err
 	})
 }
 

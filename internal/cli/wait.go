@@ -81,10 +81,21 @@ func (s *session) waitAndPrint(ctx context.Context, id string, until time.Time, 
 // err is the exit code as an error without further words.
 func (e Exit) err() error { return quiet(e) }
 
-// await long-polls again and again until the task has ended or the time is
-// over, and returns it as it is then.
+// await long-polls until the task has ended or the time is over, and returns
+// it as it is then.
 func (s *session) await(ctx context.Context, id string, until time.Time) (reply, client.Task, error) {
-	s.progress.show("waiting for " + id)
+	var t client.Task
+	r, _, err := s.poll(ctx, id, until, func(wait time.Duration) (reply, bool, string, error) {
+		r, got, err := s.task(ctx, id, wait)
+		t = got
+		return r, final(got.State), fmt.Sprintf("%s, attempts: %d", stateText(got), got.Attempts), err
+	})
+	return r, t, err
+}
+
+// poll long-polls again and again until a thing has ended or the time is over.
+func (s *session) poll(ctx context.Context, what string, until time.Time, look func(wait time.Duration) (reply, bool, string, error)) (reply, bool, error) {
+	s.progress.show("waiting for " + what)
 	for {
 		begun := time.Now()
 		wait := slice
@@ -94,23 +105,20 @@ func (s *session) await(ctx context.Context, id string, until time.Time) (reply,
 		if !until.IsZero() {
 			wait = max(0, min(wait, until.Sub(begun)))
 		}
-		r, t, err := s.task(ctx, id, wait)
-		if err != nil || final(t.State) || !until.IsZero() && !time.Now().Before(until) {
-			return r, t, err
+		r, ended, how, err := look(wait)
+		if err != nil || ended || !until.IsZero() && !time.Now().Before(until) {
+			return r, ended, err
 		}
-		s.progress.show(fmt.Sprintf("waiting for %s: %s, attempts: %d", id, stateText(t), t.Attempts))
+		s.progress.show("waiting for " + what + ": " + how)
 		if err := pause(ctx, min(wait, sliceLeast)-time.Since(begun)); err != nil {
-			return reply{}, client.Task{}, err
+			return reply{}, false, err
 		}
 	}
 }
 
 // task gets a task, waiting for its end if asked.
 func (s *session) task(ctx context.Context, id string, wait time.Duration) (reply, client.Task, error) {
-	var params client.GetTaskParams
-	if wait > 0 {
-		params.Wait = opt(fmt.Sprintf("%dms", max(1, wait.Milliseconds())))
-	}
+	params := client.GetTaskParams{Wait: waitParam(wait)}
 	r, err := s.send(ctx, call{repeatable: true, limit: wait + pollMargin}, func(api *client.Client) (*http.Response, error) {
 		return api.GetTask(ctx, id, &params)
 	})
@@ -119,6 +127,14 @@ func (s *session) task(ctx context.Context, id string, wait time.Duration) (repl
 	}
 	t, err := decode[client.Task](r)
 	return r, t, err
+}
+
+// waitParam is a wait in the API's words; nil for none.
+func waitParam(wait time.Duration) *string {
+	if wait <= 0 {
+		return nil
+	}
+	return opt(fmt.Sprintf("%dms", max(1, wait.Milliseconds())))
 }
 
 // pause waits for a while, or for the end of the command.

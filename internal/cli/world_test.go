@@ -168,7 +168,8 @@ func stable(line string) string {
 	}
 	for name := range doc {
 		switch name {
-		case "id", "endpoint", "state", "reason", "attempts", "labels", "name", "url", "paused", "secret", "deleted", "status", "data":
+		case "id", "endpoint", "state", "reason", "attempts", "labels", "name", "url", "paused", "secret", "deleted", "status", "data",
+			"key", "scopes", "project", "matched", "changed", "action", "cancelled", "verdict":
 		default:
 			delete(doc, name)
 		}
@@ -195,6 +196,10 @@ var varying = []struct {
 	what *regexp.Regexp
 	name string
 }{
+	{regexp.MustCompile(`tg_[0-9a-z]{18}[0-9A-Za-z_-]{20,}`), "SECRETKEY"},
+	{regexp.MustCompile(`\b0[0-9a-z]{17}\b`), "KEY"},
+	{regexp.MustCompile(`\b01[0-9a-z]{24}\b`), "JOB"},
+	{regexp.MustCompile(`took( +)\d+m?s`), "took${1}TOOK"},
 	{regexp.MustCompile(`01[0-9a-z]{25}`), "TASK"},
 	{regexp.MustCompile(`\b[A-Z2-7]{26}\b`), "REQUEST"},
 	{regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`), "SECRET"},

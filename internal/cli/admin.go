@@ -1,0 +1,231 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/taskgate/taskgate/client"
+)
+
+// keysCmd is "taskgate keys".
+type keysCmd struct {
+	List   keysListCmd   `cmd:"" help:"List keys, the oldest first."`
+	Get    keysGetCmd    `cmd:"" help:"Show keys, without what authenticates."`
+	Create keysCreateCmd `cmd:"" help:"Create a key; it is shown once, here."`
+	Revoke keysRevokeCmd `cmd:"" help:"Revoke keys."`
+}
+
+type keysListCmd struct{}
+
+// Run lists the keys.
+func (*keysListCmd) Run(ctx context.Context, s *session) error {
+	return s.docs(ctx, []string{"ID", "NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED"},
+		func(api *client.Client, limit *int, cursor *string) (*http.Response, error) {
+			return api.ListKeys(ctx, &client.ListKeysParams{Limit: limit, Cursor: cursor})
+		}, func(doc json.RawMessage) ([]string, error) {
+			k, err := decode[client.Key](reply{body: doc})
+			expires, used := "", ""
+			if k.ExpiresAt != nil {
+				expires = stamp(*k.ExpiresAt)
+			}
+			if k.LastUsedAt != nil {
+				used = stamp(*k.LastUsedAt)
+			}
+			return []string{k.Id, k.Name, scopes(k), stamp(k.CreatedAt), expires, used}, err
+		})
+}
+
+func scopes(k client.Key) string {
+	out := make([]string, len(k.Scopes))
+	for i, scope := range k.Scopes {
+		out[i] = string(scope)
+	}
+	return strings.Join(out, ",")
+}
+
+type keysGetCmd struct {
+	ID []string `arg:"" help:"Ids of keys." name:"id"`
+}
+
+// Run shows every key.
+func (c *keysGetCmd) Run(ctx context.Context, s *session) error {
+	return s.each(ctx, c.ID, func(id string) error {
+		r, err := s.send(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) { return api.GetKey(ctx, id) })
+		if err != nil {
+			return err
+		}
+		return s.printDoc(r.body, func() (string, error) {
+			k, err := decode[client.Key](r)
+			return keyBlock(k), err
+		})
+	})
+}
+
+type keysCreateCmd struct {
+	Name      string   `arg:"" help:"Whose key it is, for people."`
+	Scope     []string `help:"What it may do, such as tasks:write or endpoints:*; repeat it, or separate scopes by commas." placeholder:"SCOPE" required:""`
+	ExpiresIn string   `help:"Its end from now on, such as 90d." placeholder:"DURATION" xor:"expiry"`
+	ExpiresAt string   `help:"Its end (RFC 3339)." placeholder:"TIME" xor:"expiry"`
+	Quiet     bool     `help:"Print what authenticates only." short:"q"`
+}
+
+// Run creates the key.
+func (c *keysCreateCmd) Run(ctx context.Context, s *session) error {
+	body := client.KeyConfig{Name: c.Name, ExpiresIn: opt(c.ExpiresIn), ExpiresAt: opt(c.ExpiresAt)}
+	for _, scope := range c.Scope {
+		body.Scopes = append(body.Scopes, client.Scope(scope))
+	}
+	r, err := s.send(ctx, call{}, func(api *client.Client) (*http.Response, error) { return api.CreateKey(ctx, body) })
+	if err != nil {
+		return err
+	}
+	return s.printDoc(r.body, func() (string, error) {
+		k, err := decode[client.Key](r)
+		if c.Quiet && k.Key != nil {
+			return clean(*k.Key) + "\n", err
+		}
+		return keyBlock(k), err
+	})
+}
+
+func keyBlock(k client.Key) string {
+	var b block
+	b.add("id", k.Id)
+	b.add("name", k.Name)
+	b.add("project", k.Project)
+	b.add("scopes", scopes(k))
+	b.add("created", stamp(k.CreatedAt))
+	if k.CreatedBy != nil {
+		b.add("created by", *k.CreatedBy)
+	}
+	b.time("expires", k.ExpiresAt)
+	b.time("last used", k.LastUsedAt)
+	b.secret("key", k.Key)
+	return b.String()
+}
+
+type keysRevokeCmd struct {
+	ID []string `arg:"" help:"Ids of keys." name:"id"`
+}
+
+// Run revokes every key.
+func (c *keysRevokeCmd) Run(ctx context.Context, s *session) error {
+	return s.each(ctx, c.ID, func(id string) error {
+		return s.remove(ctx, id, func(api *client.Client) (*http.Response, error) { return api.DeleteKey(ctx, id) })
+	})
+}
+
+// projectsCmd is "taskgate projects".
+type projectsCmd struct {
+	List   projectsListCmd   `cmd:"" help:"List projects by name."`
+	Get    projectsGetCmd    `cmd:"" help:"Show projects."`
+	Put    projectsPutCmd    `cmd:"" help:"Create a project, or give it a callback secret."`
+	Delete projectsDeleteCmd `cmd:"" help:"Delete projects that are empty."`
+
+	RotateSecret projectsRotateCmd `cmd:"" help:"Give the project that is acted in a new secret for its callbacks."`
+}
+
+type projectsListCmd struct{}
+
+// Run lists the projects.
+func (*projectsListCmd) Run(ctx context.Context, s *session) error {
+	return s.docs(ctx, []string{"NAME", "SOURCE", "CREATED"},
+		func(api *client.Client, limit *int, cursor *string) (*http.Response, error) {
+			return api.ListProjects(ctx, &client.ListProjectsParams{Limit: limit, Cursor: cursor})
+		}, func(doc json.RawMessage) ([]string, error) {
+			p, err := decode[client.Project](reply{body: doc})
+			return []string{p.Name, string(p.Source), stamp(p.CreatedAt)}, err
+		})
+}
+
+type projectsGetCmd struct {
+	Name []string `arg:"" help:"Names of projects." name:"name"`
+}
+
+// Run shows every project.
+func (c *projectsGetCmd) Run(ctx context.Context, s *session) error {
+	return s.each(ctx, c.Name, func(name string) error {
+		return s.project(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) { return api.GetProject(ctx, name) })
+	})
+}
+
+// project makes a request that is answered with a project.
+func (s *session) project(ctx context.Context, c call, request func(*client.Client) (*http.Response, error)) error {
+	r, err := s.send(ctx, c, request)
+	if err != nil {
+		return err
+	}
+	return s.printDoc(r.body, func() (string, error) {
+		p, err := decode[client.Project](r)
+		var b block
+		b.add("name", p.Name)
+		b.add("source", string(p.Source))
+		for _, key := range p.PublicKeys {
+			b.add("public key", key)
+		}
+		b.time("old secret until", p.PreviousSecretUntil)
+		b.add("created", stamp(p.CreatedAt))
+		b.add("updated", stamp(p.UpdatedAt))
+		b.secret("secret", p.Secret)
+		return b.String(), err
+	})
+}
+
+type projectsPutCmd struct {
+	Name       string `arg:"" help:"Name of the project."`
+	SecretFile string `help:"File with the secret that signs its callbacks; a new project gets a generated one otherwise." placeholder:"FILE"`
+}
+
+// Run puts the project.
+func (c *projectsPutCmd) Run(ctx context.Context, s *session) error {
+	secret, err := secretFrom(c.SecretFile)
+	if err != nil {
+		return err
+	}
+	return s.project(ctx, call{}, func(api *client.Client) (*http.Response, error) {
+		return api.PutProject(ctx, c.Name, client.ProjectConfig{Secret: secret})
+	})
+}
+
+type projectsDeleteCmd struct {
+	Name []string `arg:"" help:"Names of projects." name:"name"`
+}
+
+// Run deletes every project.
+func (c *projectsDeleteCmd) Run(ctx context.Context, s *session) error {
+	return s.each(ctx, c.Name, func(name string) error {
+		return s.remove(ctx, name, func(api *client.Client) (*http.Response, error) { return api.DeleteProject(ctx, name) })
+	})
+}
+
+type projectsRotateCmd struct{ rotation }
+
+// Help is the command's longer help.
+func (*projectsRotateCmd) Help() string {
+	return `It is the key's project, or that of --project. The new secret is shown once, here. Until the end of the overlap
+callbacks carry two signatures.`
+}
+
+// Run rotates the secret.
+func (c *projectsRotateCmd) Run(ctx context.Context, s *session) error {
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
+	r, err := s.send(ctx, call{}, func(api *client.Client) (*http.Response, error) { return api.RotateCallbackSecret(ctx, body) })
+	if err != nil {
+		return err
+	}
+	return s.printDoc(r.body, func() (string, error) {
+		c, err := decode[client.CallbackSecret](r)
+		var b block
+		for _, key := range c.PublicKeys {
+			b.add("public key", key)
+		}
+		b.time("old secret until", c.PreviousSecretUntil)
+		b.secret("secret", c.Secret)
+		return b.String(), err
+	})
+}
