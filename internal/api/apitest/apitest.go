@@ -53,8 +53,8 @@ type wired struct {
 	wire string
 	// endless is sent after wire again and again, until there is an answer.
 	endless string
-	// open: the sender sends no more and does not say so.
-	open bool
+	// half: the sender says that no more will come, and still listens.
+	half bool
 	slow bool
 }
 

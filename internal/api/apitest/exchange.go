@@ -83,7 +83,7 @@ func (s *sender) send(row wired) {
 			return
 		}
 	}
-	if half, ok := s.conn.(*net.TCPConn); ok && !row.open {
+	if half, ok := s.conn.(*net.TCPConn); ok && row.half {
 		s.err = half.CloseWrite()
 	}
 }

@@ -28,8 +28,14 @@ func wire(name, text string, status int, code string, pointers ...string) wired 
 func (w wires) framing() []wired {
 	const body = `{"endpoint":"emails"}`
 	length := func(n int) string { return fmt.Sprintf("Content-Length: %d", n) }
+	half := func(name, text string, status int, code string, pointers ...string) wired {
+		r := wire(name, text, status, code, pointers...)
+		r.half = true
+		return r
+	}
 	return []wired{
-		wire("body shorter than its length", w.head(length(100))+body, 400, "malformed"),
+		half("sender who says no more", w.head(length(2))+"{}", 422, "invalid", "/endpoint"),
+		half("body shorter than its length", w.head(length(100))+body, 400, "malformed"),
 		wire("body longer than its length", w.head(length(5))+body, 400, "malformed"),
 		wire("length of minus one", w.head(length(-1))+body, 400, ""),
 		wire("length in words", w.head("Content-Length: many")+body, 400, ""),
@@ -38,9 +44,9 @@ func (w wires) framing() []wired {
 		wire("length of a terabyte", w.head(length(1<<40))+body, 413, "payload_too_large"),
 		wire("no length, no chunks", w.head()+body, 400, "malformed"),
 		wire("chunk without a size", w.head("Transfer-Encoding: chunked")+"zz\r\n"+body+"\r\n0\r\n\r\n", 400, "malformed"),
-		wire("chunk shorter than its size", w.head("Transfer-Encoding: chunked")+"ff\r\n"+body, 400, "malformed"),
+		half("chunk shorter than its size", w.head("Transfer-Encoding: chunked")+"ff\r\n"+body, 400, "malformed"),
 		wire("chunk size beyond 64 bits", w.head("Transfer-Encoding: chunked")+strings.Repeat("f", 17)+"\r\n"+body, 400, "malformed"),
-		wire("no last chunk", w.head("Transfer-Encoding: chunked")+"15\r\n"+body+"\r\n", 400, "malformed"),
+		half("no last chunk", w.head("Transfer-Encoding: chunked")+"15\r\n"+body+"\r\n", 400, "malformed"),
 		wire("chunk with a long extension", w.head("Transfer-Encoding: chunked")+"15;"+strings.Repeat("x", 8<<10)+"\r\n"+body+"\r\n0\r\n\r\n", 400, "malformed"),
 		wire("chunks of another coding", w.head("Transfer-Encoding: gzip, chunked")+body, 501, ""),
 		wire("coding that is none", w.head("Transfer-Encoding: identity")+body, 501, ""),
@@ -89,7 +95,7 @@ func (w wires) endless() []wired {
 	chunk := "1000\r\n" + strings.Repeat(" ", 0x1000) + "\r\n"
 	slow := func(name, text string) wired {
 		r := wire(name, text, 408, "request_timeout")
-		r.open, r.slow = true, true
+		r.slow = true
 		return r
 	}
 	endless := func(name, text, more string, status int, code string) wired {
