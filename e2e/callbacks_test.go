@@ -231,8 +231,7 @@ func TestCallbackOfARawSubmission(t *testing.T) {
 	})
 }
 
-// A URL that the guard refuses is refused at once; one whose name leads
-// inside fails as a delivery, and its task is what it is.
+// A URL that the guard would refuse at every delivery is refused at once.
 func TestCallbackToTheInside(t *testing.T) {
 	t.Parallel()
 	targets(t, func(t *testing.T, tg *target) {
