@@ -18,12 +18,8 @@ func (tg *target) own(t *testing.T) (own *target, secret string) {
 	t.Helper()
 	name := "p" + namespace()
 	p := got(tg.expect(t, http.StatusCreated).PutProjectWithResponse(t.Context(), name, client.ProjectConfig{})).JSON201
-	k := got(tg.expect(t, http.StatusCreated).CreateKeyWithResponse(t.Context(), client.KeyConfig{
-		Name: "callbacks", Project: &name, Scopes: []client.Scope{"tasks:*", "endpoints:*"},
-	})).JSON201
-	copied := *tg
-	copied.key = *k.Key
-	return &copied, *p.Secret
+	_, own = tg.newKey(t, obj{"project": name, "scopes": []string{"tasks:*", "endpoints:*"}})
+	return own, *p.Secret
 }
 
 // event is what a receiver of callbacks reads.
@@ -285,25 +281,11 @@ func TestKillUnderCallbacks(t *testing.T) {
 	})
 	t.Run("services", func(t *testing.T) {
 		t.Parallel()
-		needServices(t)
-		ns := namespace()
-		gw, err := start("gateway", servicesEnv(ns))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(gw.stop)
-		tg := &target{name: "pair", bases: []string{gw.base}, key: adminKey, t: t}
-		d, err := start("dispatcher", servicesEnv(ns))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { d.stop() }()
-		killUnderCallbacks(t, tg, func(t *testing.T) {
+		tg := startTwo(t)
+		killUnderCallbacks(t, tg.target, func(t *testing.T) {
 			t.Helper()
-			d.kill()
-			if d, err = start("dispatcher", servicesEnv(ns)); err != nil {
-				t.Fatal(err)
-			}
+			tg.dispatcher.kill()
+			tg.dispatch(t)
 		})
 	})
 }

@@ -71,29 +71,47 @@ func TestKillEmbedded(t *testing.T) {
 	checkAnnounced(t, h)
 }
 
-func TestKillDispatcher(t *testing.T) {
-	t.Parallel()
+// twoPrograms are a gateway and a dispatcher, on services.
+type twoPrograms struct {
+	*target
+	dispatcher *process
+	env        []string
+}
+
+func startTwo(t *testing.T) *twoPrograms {
+	t.Helper()
 	needServices(t)
-	ns := namespace()
-	gw, err := start("gateway", servicesEnv(ns))
+	p := &twoPrograms{env: servicesEnv(namespace())}
+	gw, err := start("gateway", p.env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(gw.stop)
-	tg := &target{name: "pair", bases: []string{gw.base}, key: adminKey, t: t}
-	h := serve(t, slowly)
-	d, err := start("dispatcher", servicesEnv(ns))
+	p.target = &target{name: "pair", bases: []string{gw.base}, key: adminKey, t: t}
+	p.dispatch(t)
+	t.Cleanup(func() { p.dispatcher.stop() }) // whichever runs then
+	return p
+}
+
+// dispatch starts a dispatcher in the place of the one before, if any.
+func (p *twoPrograms) dispatch(t *testing.T) {
+	t.Helper()
+	d, err := start("dispatcher", p.env)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.dispatcher = d
+}
+
+func TestKillDispatcher(t *testing.T) {
+	t.Parallel()
+	tg := startTwo(t)
+	h := serve(t, slowly)
 	ep, _ := tg.register(t, h.URL, nil)
 	ids := tg.submitMany(client.TaskSubmission{Endpoint: ep}, crashTasks)
 	h.next(t)
-	d.kill()
-	if d, err = start("dispatcher", servicesEnv(ns)); err != nil {
-		t.Fatal(err)
-	}
-	defer d.stop()
+	tg.dispatcher.kill()
+	tg.dispatch(t)
 	if len(ids) != crashTasks {
 		t.Errorf("%d of %d tasks accepted", len(ids), crashTasks)
 	}
