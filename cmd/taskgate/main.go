@@ -26,6 +26,10 @@ var commands = []struct {
 		"serve", "Run the same process for a small production: keys required, any listener.",
 		func(p app.Process) int { return app.Main(config.Serve, p) },
 	},
+	{
+		"registry", "Back up (export) and restore (import) projects, endpoints and keys, at the store itself.",
+		app.RegistryMain,
+	},
 }
 
 func main() { os.Exit(run(app.OS(os.Args[1:], os.Environ()), os.Stdin, cli.IsTerminal(os.Stderr))) }

@@ -51,21 +51,61 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	if err := open(ctx, b); err != nil {
 		return nil, err
 	}
-	key, err := a.secretKey()
-	if err != nil {
+	if err := a.unseal(b); err != nil {
 		return nil, err
 	}
-	ring, err := seal.NewRing(key)
-	if err != nil {
-		return nil, fmt.Errorf("TASKGATE_SECRET_KEY: %w", err)
-	}
-	b.secrets = secrets{ring}
-	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log})
 	b.engine = lifecycle.New(a.engineQueue(b.queue), b.store, lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
 		Observer: a.metrics, CallbackBody: api.CallbackBody,
 	})
 	return b, nil
+}
+
+// unseal makes the registry and what opens its secrets.
+func (a *App) unseal(b *backends) error {
+	key, err := a.secretKey()
+	if err != nil {
+		return err
+	}
+	ring, err := seal.NewRing(key)
+	if err != nil {
+		return fmt.Errorf("TASKGATE_SECRET_KEY: %w", err)
+	}
+	b.secrets = secrets{ring}
+	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log})
+	return nil
+}
+
+// openRegistry opens the registry and nothing else.
+func (a *App) openRegistry(ctx context.Context) (*backends, error) {
+	b := &backends{}
+	if a.cfg.Role.Embedded() {
+		db, err := sqlitedb.Open(ctx, a.cfg.DataDir)
+		if err != nil {
+			return nil, err
+		}
+		a.onStop("embedded store", func(context.Context) error { return db.Close() })
+		a.embeddedRegistry(b, db)
+		return b, a.unseal(b)
+	}
+	db, _, err := a.openRedis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.redisRegistry(b, db)
+	return b, a.unseal(b)
+}
+
+func (a *App) embeddedRegistry(b *backends, db *sqlitedb.DB) {
+	r := registrysqlite.Open(db)
+	a.onStop("registry store", func(context.Context) error { return r.Close() })
+	b.regDriver = r
+}
+
+func (a *App) redisRegistry(b *backends, db *redisdb.DB) {
+	r := registryredis.New(db, a.cfg.Namespace)
+	a.onStop("registry store", func(context.Context) error { return r.Close() })
+	b.regDriver = r
 }
 
 func (a *App) openEmbedded(ctx context.Context, b *backends) error {
@@ -86,32 +126,35 @@ func (a *App) openEmbedded(ctx context.Context, b *backends) error {
 	}
 	a.onStop("results", func(context.Context) error { return s.Close() })
 	b.store = a.newStore(s)
-	r := registrysqlite.Open(db)
-	a.onStop("registry store", func(context.Context) error { return r.Close() })
-	b.regDriver = r
+	a.embeddedRegistry(b, db)
 	return nil
 }
 
-func (a *App) openServices(ctx context.Context, b *backends) error {
-	db, err := redisdb.New(a.cfg.RedisURL, redisdb.Options{Name: a.name(), Logger: a.log})
-	if err != nil {
-		return fmt.Errorf("TASKGATE_REDIS_URL: %w", err)
+// openRedis also returns what is not as it should be there.
+func (a *App) openRedis(ctx context.Context) (db *redisdb.DB, warnings []string, err error) {
+	if db, err = redisdb.New(a.cfg.RedisURL, redisdb.Options{Name: a.name(), Logger: a.log}); err != nil {
+		return nil, nil, fmt.Errorf("TASKGATE_REDIS_URL: %w", err)
 	}
 	a.onStop("redis", func(context.Context) error { return db.Close() })
-	warnings, err := db.Check(ctx)
-	if err != nil {
-		return err
+	if warnings, err = db.Check(ctx); err != nil {
+		return nil, nil, err
 	}
 	for _, w := range warnings {
 		a.log.WarnContext(ctx, "redis is not set up to keep data", "problem", w)
+	}
+	return db, warnings, nil
+}
+
+func (a *App) openServices(ctx context.Context, b *backends) error {
+	db, warnings, err := a.openRedis(ctx)
+	if err != nil {
+		return err
 	}
 	b.redis = db
 	s := resultsredis.New(db, a.cfg.Namespace)
 	a.onStop("results", func(context.Context) error { return s.Close() })
 	b.store = a.newStore(s)
-	r := registryredis.New(db, a.cfg.Namespace)
-	a.onStop("registry store", func(context.Context) error { return r.Close() })
-	b.regDriver = r
+	a.redisRegistry(b, db)
 	q, err := rabbit.Open(ctx, rabbit.Options{
 		URLs: a.cfg.AMQPURLs, Namespace: a.cfg.Namespace, Name: a.name(), Logger: a.log,
 	})

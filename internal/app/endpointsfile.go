@@ -37,7 +37,7 @@ func (a *App) readDeclared() (*api.Declared, error) {
 	if a.cfg.EndpointsFile == "" || a.cfg.Role == config.Dispatcher {
 		return nil, nil //nolint:nilnil // there is none
 	}
-	content, err := readBounded(a.cfg.EndpointsFile)
+	content, err := readBounded(a.cfg.EndpointsFile, maxEndpointsFile)
 	if err == nil {
 		var d *api.Declared
 		if d, err = api.ReadDeclared(content, a.environ, api.Deps{CheckURL: a.checkURL(), Secrets: secrets{}}); err == nil {
@@ -50,15 +50,16 @@ func (a *App) readDeclared() (*api.Declared, error) {
 	return nil, fmt.Errorf("TASKGATE_ENDPOINTS_FILE: %w", err)
 }
 
-func readBounded(path string) ([]byte, error) {
+// readBounded reads a file of at most so many bytes.
+func readBounded(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // G304: the operator names it
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	content, err := io.ReadAll(io.LimitReader(f, maxEndpointsFile+1))
-	if err == nil && len(content) > maxEndpointsFile {
-		err = fmt.Errorf("%s is longer than %d bytes", path, maxEndpointsFile)
+	content, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(content)) > most {
+		err = fmt.Errorf("%s is longer than %d bytes", path, most)
 	}
 	return content, err
 }

@@ -14,9 +14,9 @@ import (
 
 // The kinds of items; see [Key].
 const (
-	kindEndpoint = "endpoint"
-	kindProject  = "project"
-	kindKey      = "key"
+	KindEndpoint = "endpoint"
+	KindProject  = "project"
+	KindKey      = "key"
 )
 
 // kind is how the registry holds the items of one kind: as JSON of T in the
@@ -35,7 +35,7 @@ type kind[T any] struct {
 }
 
 var endpoints = &kind[task.Endpoint]{
-	name: kindEndpoint, noun: "endpoint",
+	name: KindEndpoint, noun: "endpoint",
 	keyOf:  func(ep *task.Endpoint) Key { return endpointKey(ep.Project, ep.Name) },
 	copyOf: copyEndpoint,
 	stamp: func(next, old *task.Endpoint, key Key, now time.Time) {
@@ -49,7 +49,7 @@ var endpoints = &kind[task.Endpoint]{
 }
 
 var projects = &kind[task.Project]{
-	name: kindProject, noun: "project",
+	name: KindProject, noun: "project",
 	keyOf:  func(p *task.Project) Key { return projectKey(p.Name) },
 	copyOf: copyProject,
 	stamp: func(next, old *task.Project, key Key, now time.Time) {
@@ -63,7 +63,7 @@ var projects = &kind[task.Project]{
 }
 
 var keys = &kind[task.APIKey]{
-	name: kindKey, noun: "key",
+	name: KindKey, noun: "key",
 	keyOf:  func(k *task.APIKey) Key { return apiKeyKey(k.Project, k.ID) },
 	copyOf: copyAPIKey,
 	stamp: func(next, old *task.APIKey, key Key, now time.Time) {
@@ -76,13 +76,13 @@ var keys = &kind[task.APIKey]{
 }
 
 func endpointKey(project, name string) Key {
-	return Key{Kind: kindEndpoint, Project: project, Name: name}
+	return Key{Kind: KindEndpoint, Project: project, Name: name}
 }
 
 // projectKey: a project is its own owner and has no name within itself.
-func projectKey(name string) Key { return Key{Kind: kindProject, Project: name} }
+func projectKey(name string) Key { return Key{Kind: KindProject, Project: name} }
 
-func apiKeyKey(project, id string) Key { return Key{Kind: kindKey, Project: project, Name: id} }
+func apiKeyKey(project, id string) Key { return Key{Kind: KindKey, Project: project, Name: id} }
 
 // find returns a copy of what is in memory.
 func find[T any](r *Registry, k *kind[T], key Key) (*T, bool) {

@@ -43,13 +43,13 @@ func (r *Registry) DeleteProject(ctx context.Context, name string) error {
 // ones included.
 func (r *Registry) EndpointNames(project string) []string {
 	return r.names(func(key Key) (string, bool) {
-		return key.Name, key.Kind == kindEndpoint && key.Project == project
+		return key.Name, key.Kind == KindEndpoint && key.Project == project
 	})
 }
 
 // ProjectNames lists all projects by name, the deleted ones included.
 func (r *Registry) ProjectNames() []string {
-	return r.names(func(key Key) (string, bool) { return key.Project, key.Kind == kindProject })
+	return r.names(func(key Key) (string, bool) { return key.Project, key.Kind == KindProject })
 }
 
 func (r *Registry) names(of func(Key) (string, bool)) []string {
@@ -71,6 +71,6 @@ func (r *Registry) names(of func(Key) (string, bool)) []string {
 // secret: receivers must not notice.
 func elder(mine, theirs Item) bool {
 	var a, b task.Project
-	return mine.Kind == kindProject && !theirs.Deleted &&
+	return mine.Kind == KindProject && !theirs.Deleted &&
 		json.Unmarshal(mine.Value, &a) == nil && json.Unmarshal(theirs.Value, &b) == nil && a.CreatedAt.Before(b.CreatedAt)
 }

@@ -230,7 +230,7 @@ func ours(mine, theirs Item, both bool) bool {
 	switch {
 	case mine.Deleted:
 		// A revoked key never comes back, whoever has not heard of its end.
-		return mine.Kind == kindKey && !theirs.Deleted
+		return mine.Kind == KindKey && !theirs.Deleted
 	case both:
 		return elder(mine, theirs)
 	}

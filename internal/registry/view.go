@@ -93,11 +93,11 @@ func (v *view) index(items map[Key]Item) {
 	for key, it := range items {
 		switch {
 		case !it.Deleted:
-		case key.Kind == kindKey:
+		case key.Kind == KindKey:
 			v.revoked[key.Name] = true
-		case key.Kind == kindEndpoint:
+		case key.Kind == KindEndpoint:
 			v.deleted[task.MakeEndpointID(key.Project, key.Name)] = true
-		case key.Kind == kindProject:
+		case key.Kind == KindProject:
 			v.deleted[task.MakeEndpointID(key.Project, task.CallbackEndpoint)] = true
 		}
 	}
