@@ -3,6 +3,7 @@ package api_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -220,5 +221,22 @@ func TestApplyFails(t *testing.T) {
 		if task.CodeOf(err) != task.CodeUnavailable {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// The example of the documentation is a good file.
+func TestDocumentedFile(t *testing.T) {
+	text, err := os.ReadFile("../../docs/as-code.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	file, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	env := func(name string) (string, bool) { return "whsec_" + name, strings.Contains(file, "${"+name+"}") }
+	if _, err := api.ReadDeclared([]byte(file), env, api.Deps{CheckURL: checkURL, Secrets: secrets{}}); err != nil {
+		t.Error(err)
 	}
 }
