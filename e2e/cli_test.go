@@ -140,6 +140,51 @@ func TestCommandLine(t *testing.T) {
 	})
 }
 
+// Many tasks at once, an endpoint in operation, and a key that may do less.
+func TestCommandLineOperates(t *testing.T) {
+	t.Parallel()
+	targets(t, func(t *testing.T, tg *target) {
+		sh := newShell(t, tg)
+		h := serve(t, echo)
+		name := "e" + namespace()
+		sh.ok("endpoints", "put", name, h.URL)
+		for range 3 {
+			sh.ok("submit", name, "1", "--delay", "1h")
+		}
+		if got := sh.json("cancel", "--endpoint", name, "--dry-run"); got.num("matched") != 3 {
+			t.Errorf("a preview of %v", got)
+		}
+		if got := sh.json("cancel", "--endpoint", name, "--wait", "--timeout", "40s"); got.num("changed") != 3 || got.str("state") != "done" {
+			t.Errorf("cancelled %v", got)
+		}
+		if got := sh.json("retry", "--endpoint", name, "--state", "cancelled", "--wait", "--timeout", "40s"); got.num("changed") != 3 {
+			t.Errorf("retried %v", got)
+		}
+		if got := sh.json("endpoints", "test", name, `{"n": 1}`); got.str("answer") != `{"n": 1}` {
+			t.Errorf("tested %v", got)
+		}
+		held := sh.ok("submit", name, "2", "--delay", "1h", "--quiet")
+		if got := sh.json("reschedule", held, "--delay", "2h"); got.num("generation") != 2 {
+			t.Errorf("rescheduled %v", got)
+		}
+		if got := sh.json("endpoints", "purge", name, "--state", "scheduled"); got.num("cancelled") != 1 {
+			t.Errorf("purged %v", got)
+		}
+		if got := sh.json("endpoints", "patch", name, `{"timeout": "7s"}`).str("timeout"); got != "7s" {
+			t.Errorf("timeout %q", got)
+		}
+
+		made := sh.json("keys", "create", name, "--scope", "tasks:read", "--expires-in", "1h")
+		less := shell{t, []string{"TASKGATE_URL=" + tg.base(), "TASKGATE_KEY=" + made.str("key")}}
+		until(t, "every gateway knows the key", func() bool { return less.command("get", held).Run() == nil })
+		if _, errs := less.ends(1, "", "submit", name, "3"); !strings.Contains(errs, "forbidden") || strings.Contains(errs, made.str("key")) {
+			t.Errorf("beyond its scope: %s", errs)
+		}
+		sh.ok("keys", "revoke", made.str("id"))
+		sh.ok("endpoints", "delete", name, "--force")
+	})
+}
+
 // The program follows what others do, until it is interrupted.
 func TestCommandLineTail(t *testing.T) {
 	t.Parallel()
