@@ -26,6 +26,10 @@ const (
 	// outboxWait is when a message comes again whose task's callback cannot
 	// be published now.
 	outboxWait = 5 * time.Second
+	// outboxGrace is how long a task is kept that was in the outbox for longer
+	// than it would have been kept: a replay that has just published its
+	// callback is at it.
+	outboxGrace = 10 * time.Minute
 	// promptly bounds the publishing of a callback that nobody waits for: the
 	// sweep does it otherwise.
 	promptly = 3 * time.Second
@@ -120,7 +124,7 @@ func untouched(r *task.Record) bool {
 func (e *Engine) leave(ctx context.Context, s *task.Snapshot) error {
 	ctx, cancel := context.WithTimeout(ctx, e.opt.StoreTimeout)
 	defer cancel()
-	return e.store.LeaveOutbox(ctx, s)
+	return e.store.LeaveOutbox(ctx, s, e.now().Add(outboxGrace))
 }
 
 // body is what the callback says. What cannot be shown does not keep the

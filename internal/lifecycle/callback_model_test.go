@@ -128,7 +128,7 @@ func (s storeOf) Outbox(_ context.Context, before time.Time, limit int) (ids []t
 	return ids, err
 }
 
-func (s storeOf) LeaveOutbox(_ context.Context, t *task.Snapshot) error {
+func (s storeOf) LeaveOutbox(_ context.Context, t *task.Snapshot, _ time.Time) error {
 	return s.call(func(w *world) {
 		if r := w.rows[t.ID]; r != nil && r.snap.Outbox == t.Outbox {
 			r.snap.Outbox = 0

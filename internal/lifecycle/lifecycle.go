@@ -59,8 +59,9 @@ type Outbox interface {
 	// Outbox returns up to limit tasks that have been in it since before the
 	// given time.
 	Outbox(ctx context.Context, before time.Time, limit int) ([]task.ID, error)
-	// LeaveOutbox takes s out, if it is in for the end of s.Outbox.
-	LeaveOutbox(ctx context.Context, s *task.Snapshot) error
+	// LeaveOutbox takes s out, if it is in for the end of s.Outbox. It is
+	// kept at least until keep.
+	LeaveOutbox(ctx context.Context, s *task.Snapshot, keep time.Time) error
 	// GetResult returns a task with its result; both may be nil.
 	GetResult(ctx context.Context, id task.ID) (*task.Snapshot, *task.Result, error)
 }

@@ -121,11 +121,15 @@ func (s *Store) Outbox(ctx context.Context, before time.Time, limit int) ([]task
 	return ids, fail(err)
 }
 
-// LeaveOutbox notes that the callback of generation t.Outbox is published.
-func (s *Store) LeaveOutbox(ctx context.Context, t *task.Snapshot) error {
+// LeaveOutbox notes that the callback of generation t.Outbox is published. The
+// task is kept at least until keep.
+func (s *Store) LeaveOutbox(ctx context.Context, t *task.Snapshot, keep time.Time) error {
 	done := *t
 	done.Outbox = 0
-	return fail(s.d.Unflag(ctx, Unflag{ID: t.ID, Flag: t.Outbox, Version: t.Version, KeepTill: done.KeepUntil()}))
+	if own := done.KeepUntil(); own.After(keep) {
+		keep = own
+	}
+	return fail(s.d.Unflag(ctx, Unflag{ID: t.ID, Flag: t.Outbox, Version: t.Version, KeepTill: keep}))
 }
 
 // GetResult returns a task with its result; both may be nil.
