@@ -47,13 +47,13 @@ func (s *Server) targetAuth(in *gen.EndpointAuth, f *faults) *task.TargetAuth {
 		given := field.value(in) != nil
 		switch {
 		case given && field.of != out.Type:
-			note(field.name, "does not belong to the type "+string(in.Type))
+			note(field.name, "belongs to another type")
 		case !given && field.of == out.Type && field.required && !field.secret:
 			note(field.name, "is required for the type "+string(in.Type))
 		}
 	}
 	if len(in.Scopes) > 0 && out.Type != task.AuthOAuth2 {
-		note("scopes", "does not belong to the type "+string(in.Type))
+		note("scopes", "belongs to another type")
 	}
 	s.checkAuth(in, note)
 	return out
