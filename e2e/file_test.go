@@ -49,6 +49,11 @@ func (in *installation) start(t *testing.T) {
 	if in.name == "embedded" {
 		programs = [][]string{{"taskgate", "serve"}}
 	}
+	in.startAll(t, programs)
+}
+
+func (in *installation) startAll(t *testing.T, programs [][]string) {
+	t.Helper()
 	for _, program := range programs {
 		p, err := (&process{bin: program[0], keep: in.keep}).start(in.env, program[1:]...)
 		if err != nil {

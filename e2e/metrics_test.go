@@ -19,10 +19,10 @@ import (
 type metrics map[string][]labels.Labels
 
 // scrapeAll reads the metrics of every process.
-func (s *seen) scrapeAll(t *testing.T) metrics {
+func (in *installation) scrapeAll(t *testing.T) metrics {
 	t.Helper()
 	out := metrics{}
-	for _, p := range s.processes {
+	for _, p := range in.processes {
 		status, text := p.get(t, "/metrics")
 		if status != http.StatusOK {
 			t.Fatalf("metrics: %d %s", status, text)
@@ -43,10 +43,10 @@ func (s *seen) scrapeAll(t *testing.T) metrics {
 }
 
 // value returns the sum of the series with these labels, -1 for none.
-func (s *seen) value(t *testing.T, name string, want ...string) float64 {
+func (in *installation) value(t *testing.T, name string, want ...string) float64 {
 	t.Helper()
 	sum, found := 0.0, false
-	for _, p := range s.processes {
+	for _, p := range in.processes {
 		_, text := p.get(t, "/metrics")
 		for line := range strings.SplitSeq(text, "\n") {
 			rest, ok := strings.CutPrefix(line, name)
@@ -70,21 +70,21 @@ func (s *seen) value(t *testing.T, name string, want ...string) float64 {
 }
 
 // traffic gives every metric a reason to exist, but for those of trouble.
-func (s *seen) traffic(t *testing.T) (ep string) {
+func (in *installation) traffic(t *testing.T) (ep string) {
 	t.Helper()
 	h := serve(t, status(500), body(200, "text/plain", "ok"))
-	ep = s.endpoint(t, h.URL)
-	id := s.submit(t, ep, nil).str("id")
-	s.ends(t, id, "succeeded", "")
-	s.submit(t, ep, obj{"delay": "1h"})
-	until(t, "a round of housekeeping", func() bool { return s.value(t, "taskgate_swept_total") >= 0 })
+	ep = in.lasting(t, h.URL)
+	id := in.submit(t, ep, nil).str("id")
+	in.ends(t, id, "succeeded", "")
+	in.submit(t, ep, obj{"delay": "1h"})
+	until(t, "a round of housekeeping", func() bool { return in.value(t, "taskgate_swept_total") >= 0 })
 	return ep
 }
 
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	seenTargets(t, func(t *testing.T, s *seen) {
-		ep := s.traffic(t)
+	installations(t, with(), func(t *testing.T, in *installation) {
+		ep := in.traffic(t)
 		label := `endpoint="` + ep + `"`
 		for _, c := range []struct {
 			name   string
@@ -102,21 +102,21 @@ func TestMetrics(t *testing.T) {
 			{"taskgate_broker_publishes_total", []string{`kind="task"`, `outcome="stored"`}, 3},
 			{"taskgate_store_calls_total", []string{`operation="create"`, `outcome="ok"`}, 2},
 			{"taskgate_long_polls_waiting", nil, 0},
-			{"taskgate_endpoint_tasks", []string{label, `state="scheduled"`}, float64(len(s.processes))}, // each says so
+			{"taskgate_endpoint_tasks", []string{label, `state="scheduled"`}, float64(len(in.processes))}, // each says so
 			{"taskgate_broker_system_messages", []string{`queue="dead"`}, 0},
-			{"taskgate_dependency_up", []string{`dependency="store"`}, float64(len(s.processes))},
+			{"taskgate_dependency_up", []string{`dependency="store"`}, float64(len(in.processes))},
 		} {
-			until(t, c.name+strings.Join(c.labels, ","), func() bool { return s.value(t, c.name, c.labels...) == c.want })
+			until(t, c.name+strings.Join(c.labels, ","), func() bool { return in.value(t, c.name, c.labels...) == c.want })
 		}
-		s.judge(t)
+		in.judge(t)
 	})
 }
 
 // judge holds dashboard and alert rules against what the processes export.
-func (s *seen) judge(t *testing.T) {
+func (in *installation) judge(t *testing.T) {
 	t.Helper()
-	live := s.scrapeAll(t)
-	if s.name == "embedded" {
+	live := in.scrapeAll(t)
+	if in.name == "embedded" {
 		// No connections are made here, so nobody counts them.
 		for _, n := range []string{"broker_connects_total", "store_connects_total", "store_connections", "store_pool_timeouts_total"} {
 			live["taskgate_"+n] = nil

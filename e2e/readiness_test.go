@@ -53,8 +53,8 @@ func (p *process) becomes(t *testing.T, name, status, whole string, code int) (s
 
 func TestReadiness(t *testing.T) {
 	t.Parallel()
-	seenTargets(t, func(t *testing.T, s *seen) {
-		for _, p := range s.processes {
+	installations(t, with(), func(t *testing.T, in *installation) {
+		for _, p := range in.processes {
 			code, r := p.readiness(t)
 			var names []string
 			for _, c := range r.Checks {
@@ -63,7 +63,7 @@ func TestReadiness(t *testing.T) {
 			if code != http.StatusOK || r.Status != "ok" || strings.Join(names, " ") != "broker store registry" || r.Role == "" || r.Version == "" {
 				t.Errorf("%s: %d %+v", p.bin, code, r)
 			}
-			if warned := strings.Contains(strings.Join(r.Warnings, ""), "RabbitMQ"); warned != (s.name == "services") {
+			if warned := strings.Contains(strings.Join(r.Warnings, ""), "RabbitMQ"); warned != (in.name == "services") {
 				t.Errorf("%s: warnings %q", p.bin, r.Warnings) // of the RabbitMQ 3.10 that these tests run on
 			}
 			if code, text := p.get(t, "/readyz"); code != http.StatusOK || strings.Contains(text, "checks") {
@@ -80,19 +80,21 @@ func TestReadinessOutage(t *testing.T) {
 	needServices(t)
 	amqp, amqpURL := through(t, os.Getenv("TASKGATE_TEST_AMQP_URL"))
 	redis, redisURL := through(t, os.Getenv("TASKGATE_TEST_REDIS_URL"))
-	s := &seen{target: &target{name: "services", key: adminKey, t: t}}
-	s.start(t, "gateway", append(servicesEnv(namespace()), "TASKGATE_AMQP_URL="+amqpURL, "TASKGATE_REDIS_URL="+redisURL))
-	p := s.processes[0]
-	ep := s.endpoint(t, "http://127.0.0.1:9/")
+	in := &installation{target: &target{name: "services", key: adminKey, t: t}}
+	in.env = append(servicesEnv(namespace()), "TASKGATE_AMQP_URL="+amqpURL, "TASKGATE_REDIS_URL="+redisURL)
+	in.startAll(t, [][]string{{"gateway"}})
+	t.Cleanup(in.stop)
+	p := in.processes[0]
+	ep := in.lasting(t, "http://127.0.0.1:9/")
 	public := func(code int, want string) {
 		t.Helper()
-		got := s.do(t, "GET", "/readyz?verbose", nil)
+		got := in.do(t, "GET", "/readyz?verbose", nil)
 		if text := strings.TrimSpace(string(got.raw)); got.status != code || text != want {
 			t.Errorf("the API says %d %s, want %d %s", got.status, text, code, want)
 		}
 	}
 	began := p.becomes(t, "store", "ok", "ok", 200)
-	connects := s.value(t, "taskgate_store_connects_total", `outcome="ok"`)
+	connects := in.value(t, "taskgate_store_connects_total", `outcome="ok"`)
 
 	redis.cut()
 	since := p.becomes(t, "store", "unavailable", "degraded", 200)
@@ -100,8 +102,8 @@ func TestReadinessOutage(t *testing.T) {
 		t.Errorf("unavailable since %v, was ok since %v", since, began)
 	}
 	public(200, `{"checks":[{"name":"broker","status":"ok"},{"name":"store","status":"unavailable"},{"name":"registry","status":"ok"}],"status":"degraded"}`)
-	s.submit(t, ep, nil)
-	until(t, "the metrics say so", func() bool { return s.value(t, "taskgate_dependency_up", `dependency="store"`) == 0 })
+	in.submit(t, ep, nil)
+	until(t, "the metrics say so", func() bool { return in.value(t, "taskgate_dependency_up", `dependency="store"`) == 0 })
 	redis.heal()
 	if again := p.becomes(t, "store", "ok", "ok", 200); !again.After(since) {
 		t.Errorf("ok since %v, was away since %v", again, since)
@@ -112,14 +114,14 @@ func TestReadinessOutage(t *testing.T) {
 	public(503, `{"checks":[{"name":"broker","status":"unavailable"},{"name":"store","status":"ok"},{"name":"registry","status":"ok"}],"status":"unavailable"}`)
 	amqp.heal()
 	p.becomes(t, "broker", "ok", "ok", 200)
-	if n := s.value(t, "taskgate_broker_connects_total", `link="publish"`); n < 2 {
+	if n := in.value(t, "taskgate_broker_connects_total", `link="publish"`); n < 2 {
 		t.Errorf("%v connections were counted", n)
 	}
-	if n := s.value(t, "taskgate_store_connects_total", `outcome="ok"`); n <= connects {
+	if n := in.value(t, "taskgate_store_connects_total", `outcome="ok"`); n <= connects {
 		t.Errorf("%v connections to Redis were counted, %v before the cut", n, connects)
 	}
 	said := map[string]int{}
-	for _, line := range s.lines() {
+	for _, line := range in.lines() {
 		for _, text := range []string{"does not answer", "answers again"} {
 			if strings.Contains(line, "dependency "+text) {
 				dep, _ := field(line, "dependency")

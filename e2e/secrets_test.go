@@ -28,7 +28,7 @@ import (
 // leaks runs through the API with marked values and then searches everything
 // that came out for them.
 type leaks struct {
-	*seen
+	*installation
 	routes map[string]*regexp.Regexp // of every operation, by method and path
 	done   map[string]bool
 
@@ -40,11 +40,11 @@ type leaks struct {
 	shown             map[string]string // good answers of the API
 }
 
-func newLeaks(t *testing.T, s *seen) *leaks {
+func newLeaks(t *testing.T, in *installation) *leaks {
 	t.Helper()
 	doc := must(contracttest.Document())
 	l := &leaks{
-		seen: s, routes: map[string]*regexp.Regexp{}, done: map[string]bool{}, secrets: map[string]string{},
+		installation: in, routes: map[string]*regexp.Regexp{}, done: map[string]bool{}, secrets: map[string]string{},
 		contents: map[string]string{}, out: map[string]string{}, shown: map[string]string{},
 	}
 	for path, item := range doc.Paths.Map() {
@@ -64,11 +64,11 @@ func (l *leaks) content(what string) string { return l.mark(l.contents, what) }
 
 func (l *leaks) mark(of map[string]string, what string) string {
 	m := "xMARKx" + randomHex(8)
-	l.keep(of, what, m)
+	l.note(of, what, m)
 	return m
 }
 
-func (l *leaks) keep(of map[string]string, what string, marks ...string) {
+func (l *leaks) note(of map[string]string, what string, marks ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range marks {
@@ -119,7 +119,7 @@ func (l *leaks) reveal(t *testing.T, status int, field, method, path string, bod
 	if value == "" {
 		t.Fatalf("%s %s shows no %s: %s", method, path, field, r.raw)
 	}
-	l.keep(l.secrets, field+" of "+method+" "+path, value)
+	l.note(l.secrets, field+" of "+method+" "+path, value)
 	return r.obj
 }
 
@@ -132,14 +132,14 @@ func (l *leaks) clientPair() (cert, key string) {
 	pkcs := must(x509.MarshalPKCS8PrivateKey(pair))
 	cert = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	key = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs}))
-	l.keep(l.secrets, "client's private key", strings.Split(key, "\n")[1])
+	l.note(l.secrets, "client's private key", strings.Split(key, "\n")[1])
 	return cert, key
 }
 
 // signing is a signing secret of the caller's making.
 func (l *leaks) signing(what string) string {
 	s := base64.StdEncoding.EncodeToString([]byte("0123456789" + randomHex(10)))
-	l.keep(l.secrets, what, s)
+	l.note(l.secrets, what, s)
 	return "whsec_" + s
 }
 
@@ -172,11 +172,13 @@ func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
 	receiver := otlptest.New(t)
 	collector := "xMARKx" + randomHex(8)
-	seenTargets(t, func(t *testing.T, s *seen) {
-		l := newLeaks(t, s)
-		l.keep(l.secrets, "bootstrap key", adminKey, strings.TrimPrefix(adminKey, "tg_"))
-		l.keep(l.secrets, "secret key", secretKey())
-		l.keep(l.secrets, "header for the receiver of traces", collector)
+	env := with("TASKGATE_LOG_LEVEL=debug", "TASKGATE_ACCESS_LOG=true", "TASKGATE_OTLP_ENDPOINT="+receiver.URL,
+		"TASKGATE_OTLP_HEADERS=X-Collector="+collector)
+	installations(t, env, func(t *testing.T, in *installation) {
+		l := newLeaks(t, in)
+		l.note(l.secrets, "bootstrap key", adminKey, strings.TrimPrefix(adminKey, "tg_"))
+		l.note(l.secrets, "secret key", secretKey())
+		l.note(l.secrets, "header for the receiver of traces", collector)
 		l.service(t)
 		l.keys(t)
 		l.deliveries(t)
@@ -188,18 +190,17 @@ func TestNothingLeaks(t *testing.T) {
 				t.Errorf("%s was never done: feed it marked values in this test", key)
 			}
 		}
-		until(t, "spans were sent", func() bool { return s.value(t, "taskgate_trace_spans_total", `outcome="sent"`) > 0 })
-		for _, p := range s.processes {
+		until(t, "spans were sent", func() bool { return in.value(t, "taskgate_trace_spans_total", `outcome="sent"`) > 0 })
+		for _, p := range in.processes {
 			for _, path := range []string{"/metrics", "/readyz?verbose"} {
 				_, text := p.get(t, path)
 				l.out[p.bin+path] = text
 			}
 		}
-		s.end()
-		l.out["logs"], l.out["traces"] = strings.Join(s.lines(), "\n"), receiver.Raw()
+		in.stop()
+		l.out["logs"], l.out["traces"] = strings.Join(in.lines(), "\n"), receiver.Raw()
 		l.search(t)
-	}, "TASKGATE_LOG_LEVEL=debug", "TASKGATE_ACCESS_LOG=true", "TASKGATE_OTLP_ENDPOINT="+receiver.URL,
-		"TASKGATE_OTLP_HEADERS=X-Collector="+collector)
+	})
 }
 
 func (l *leaks) service(t *testing.T) {
@@ -231,7 +232,7 @@ func (l *leaks) keys(t *testing.T) {
 	l.call(t, 200, "GET", "/v1/tasks", nil, as...)
 	l.call(t, 403, "GET", "/v1/keys", nil, as...)
 	l.call(t, 204, "DELETE", "/v1/keys/"+key.str("id"), nil, in...)
-	l.call(t, 401, "GET", "/v1/tasks", nil, as...)
+	until(t, "the key is gone", func() bool { return l.call(t, 0, "GET", "/v1/tasks", nil, as...).status == 401 })
 	l.call(t, 401, "GET", "/v1/tasks", nil, "Authorization", "Bearer tg_"+l.secret("unknown key"))
 	l.call(t, 401, "GET", "/v1/tasks", nil, "Authorization", l.secret("no bearer"))
 	l.reveal(t, 200, "secret", "POST", "/v1/callback-secret/rotate", obj{})
@@ -323,7 +324,7 @@ func (l *leaks) endpoints(t *testing.T) {
 	refusing := serve(t, body(400, "application/json", `{"error":"invalid_client","error_description":"`+l.content("issuer's refusal")+`"}`))
 	cert, key := l.clientPair()
 	password := l.secret("password")
-	l.keep(l.secrets, "basic credentials", base64.StdEncoding.EncodeToString([]byte("us:"+password)))
+	l.note(l.secrets, "basic credentials", base64.StdEncoding.EncodeToString([]byte("us:"+password)))
 	for _, auth := range []obj{
 		{"type": "none"},
 		{"type": "basic", "username": "us", "password": password},

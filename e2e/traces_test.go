@@ -62,19 +62,20 @@ func randomHex(n int) string {
 func TestTraces(t *testing.T) {
 	t.Parallel()
 	r := otlptest.New(t)
-	seenTargets(t, func(t *testing.T, s *seen) {
+	env := with("TASKGATE_OTLP_ENDPOINT="+r.URL, "TASKGATE_TRACE_CALLERS=continue")
+	installations(t, env, func(t *testing.T, in *installation) {
 		h := serve(t, status(500), body(200, "text/plain", "ok"))
-		ep := s.endpoint(t, h.URL)
+		ep := in.lasting(t, h.URL)
 		trace, caller := randomHex(16), randomHex(8)
 		hook := serve(t, status(204))
 		task := obj{"endpoint": ep, "payload": "PAYLOAD-SECRET", "callback": obj{"url": hook.URL + "/CALLBACK-SECRET"}}
-		id := s.want(t, http.StatusAccepted, "POST", "/v1/tasks", task,
+		id := in.want(t, http.StatusAccepted, "POST", "/v1/tasks", task,
 			"traceparent", "00-"+trace+"-"+caller+"-01").obj.str("id")
-		s.ends(t, id, "succeeded", "")
+		in.ends(t, id, "succeeded", "")
 		hook.next(t)
-		s.want(t, http.StatusAccepted, "POST", "/v1/tasks/"+id+"/retry", nil)
-		s.ends(t, id, "succeeded", "")
-		s.end()
+		in.want(t, http.StatusAccepted, "POST", "/v1/tasks/"+id+"/retry", nil)
+		in.ends(t, id, "succeeded", "")
+		in.stop()
 
 		tr := traceOf(t, r, trace)
 		tr.connected(caller)
@@ -121,7 +122,7 @@ func TestTraces(t *testing.T) {
 		settles := tr.named("settle")
 		tr.below(settles[0], "publish", "store swap") // the retry
 		tr.below(settles[1], "store swap", "publish") // the callback
-		if s.name == "services" && (root.Service != "taskgate-gateway" || attempts[0].Service != "taskgate-dispatcher") {
+		if in.name == "services" && (root.Service != "taskgate-gateway" || attempts[0].Service != "taskgate-dispatcher") {
 			t.Errorf("made by %s and %s", root.Service, attempts[0].Service)
 		}
 		if strings.Contains(r.Raw(), "SECRET") {
@@ -130,8 +131,8 @@ func TestTraces(t *testing.T) {
 		tells := func(line string) bool {
 			return strings.Contains(line, `"attempt ended"`) && strings.Contains(line, `"task":"`+id+`"`) && strings.Contains(line, `"trace":"`+trace+`"`)
 		}
-		if !slices.ContainsFunc(s.lines(), tells) {
-			t.Errorf("no line of the log names the trace: %q", s.lines())
+		if !slices.ContainsFunc(in.lines(), tells) {
+			t.Errorf("no line of the log names the trace: %q", in.lines())
 		}
-	}, "TASKGATE_OTLP_ENDPOINT="+r.URL, "TASKGATE_TRACE_CALLERS=continue")
+	})
 }

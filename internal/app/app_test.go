@@ -271,6 +271,40 @@ func load(t *testing.T, more ...string) config.Config {
 	return cfg
 }
 
+// The audit log is written whatever the level of the log.
+func TestAuditWhateverTheLevel(t *testing.T) {
+	t.Parallel()
+	log := newOutput()
+	a, err := app.New(load(t, "TASKGATE_LOG_LEVEL=error", "TASKGATE_ACCESS_LOG=true"), app.Options{Logs: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+a.Addr()+"/v1/endpoints/orders", strings.NewReader(`{"url": "https://example.com/"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer tg_0123456789abcdef")
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	log.wait(t, `"putEndpoint","audit":true,"target":"orders","outcome":"done","status":201`)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := a.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("%d lines: %s", n, log)
+	}
+}
+
 func TestTwoInOneProcess(t *testing.T) {
 	t.Parallel()
 	var apps []*app.App

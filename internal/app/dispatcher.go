@@ -16,7 +16,7 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 	d, err := dispatch.New(dispatch.Deps{
 		Projects: b.registry.ProjectNames,
 		Secrets:  b.secrets.open,
-		Engine:   a.engine(b), Keeper: keeper{b.engine, a.metrics}, Endpoints: b.registry, Source: source{b.queue},
+		Engine:   a.engine(b), Keeper: keeper{b.engine, a.metrics}, Endpoints: operators{b.registry, a.audit}, Source: source{b.queue},
 		Quotas: b.store, Tallies: b.store,
 	}, dispatch.Options{
 		Owner:  a.owner,

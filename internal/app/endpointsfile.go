@@ -101,6 +101,12 @@ func (a *App) apply(ctx context.Context, srv *api.Server, d *api.Declared) error
 		a.log.WarnContext(ctx, "endpoints that the file has no more are disabled and hold their tasks; "+
 			"put them back, delete them, or take them over by resuming them", "endpoints", applied.Unlisted)
 	}
+	for _, name := range applied.Set {
+		audit(ctx, a.audit, "applyEndpointsFile", "file", "", name, "set")
+	}
+	for _, name := range applied.Unlisted {
+		audit(ctx, a.audit, "applyEndpointsFile", "file", "", name, "disabled")
+	}
 	if err == nil {
 		a.log.InfoContext(ctx, "endpoints file applied", "file", a.cfg.EndpointsFile, "changed", applied.Set)
 	}

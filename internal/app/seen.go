@@ -14,6 +14,7 @@ import (
 	"github.com/taskgate/taskgate/internal/config"
 	"github.com/taskgate/taskgate/internal/lifecycle"
 	"github.com/taskgate/taskgate/internal/redisdb"
+	"github.com/taskgate/taskgate/internal/registry"
 	"github.com/taskgate/taskgate/internal/results"
 	"github.com/taskgate/taskgate/internal/task"
 	"github.com/taskgate/taskgate/internal/telemetry"
@@ -74,6 +75,35 @@ func (o requests) End(ctx context.Context, a *api.Access) {
 	if o.traced(a.Route) {
 		o.t.RequestEnded(ctx, a.Status, a.Code, a.Project, a.Key)
 	}
+}
+
+// operators are what operators decide, where somebody else may decide too.
+type operators struct {
+	*registry.Registry
+
+	audit *slog.Logger
+}
+
+// DisableEndpoint does what a handler asked for by its answer.
+func (o operators) DisableEndpoint(ctx context.Context, id task.EndpointID, why task.Reason) error {
+	err := o.Registry.DisableEndpoint(ctx, id, why)
+	if ep, _, ok := o.EndpointByID(id); ok {
+		outcome := "done"
+		if err != nil {
+			outcome = string(task.CodeOf(err))
+		}
+		audit(ctx, o.audit, "disableEndpoint", "handler", ep.Project, ep.Name, outcome, slog.String("reason", string(why)))
+	}
+	return err
+}
+
+// audit writes what the API has no part in. by stands where the API names a
+// key.
+func audit(ctx context.Context, to *slog.Logger, what, by, project, target, outcome string, more ...slog.Attr) {
+	to.LogAttrs(ctx, slog.LevelInfo, what, append([]slog.Attr{
+		slog.Bool("audit", true), slog.String("target", target), slog.String("outcome", outcome),
+		slog.String("key", by), slog.String("project", project),
+	}, more...)...)
 }
 
 // keeper tells of housekeeping.
