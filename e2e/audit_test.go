@@ -37,16 +37,16 @@ func TestAudit(t *testing.T) {
 		until(t, "the key is known", func() bool { return weak.do(t, "DELETE", "/v1/endpoints/"+ep, nil).status == http.StatusNoContent })
 		weak.want(t, http.StatusForbidden, "DELETE", "/v1/keys/"+made.Id, nil)
 		for what, texts := range map[string][]string{
-			"made":              {`"msg":"putEndpoint"`, `"target":"` + ep + `"`, `"outcome":"done"`, `"status":201`, `"project":"default"`, `"peer":"127.0.0.1"`},
-			"refused":           {`"msg":"putEndpoint"`, `"target":"` + ep + `"`, `"outcome":"invalid"`, `"status":422`},
-			"disabled":          {`"msg":"disableEndpoint"`, `"target":"` + ep + `"`, `"key":"handler"`, `"reason":"endpoint_gone"`},
-			"a key":             {`"msg":"createKey"`, `"target":"` + made.Id + `"`, `"outcome":"done"`},
-			"deleted":           {`"msg":"deleteEndpoint"`, `"target":"` + ep + `"`, `"key":"` + made.Id + `"`, `"outcome":"done"`},
-			"without the right": {`"msg":"deleteKey"`, `"target":"` + made.Id + `"`, `"key":"` + made.Id + `"`, `"outcome":"forbidden"`},
+			"made":              {`"operation":"putEndpoint"`, `"target":"` + ep + `"`, `"outcome":"done"`, `"status":201`, `"project":"default"`, `"peer":"127.0.0.1"`},
+			"refused":           {`"operation":"putEndpoint"`, `"target":"` + ep + `"`, `"outcome":"invalid"`, `"status":422`},
+			"disabled":          {`"operation":"disableEndpoint"`, `"target":"` + ep + `"`, `"key":"handler"`, `"reason":"endpoint_gone"`},
+			"a key":             {`"operation":"createKey"`, `"target":"` + made.Id + `"`, `"outcome":"done"`},
+			"deleted":           {`"operation":"deleteEndpoint"`, `"target":"` + ep + `"`, `"key":"` + made.Id + `"`, `"outcome":"done"`},
+			"without the right": {`"operation":"deleteKey"`, `"target":"` + made.Id + `"`, `"key":"` + made.Id + `"`, `"outcome":"forbidden"`},
 		} {
 			until(t, what, func() bool { return in.audited(texts...) == 1 })
 		}
-		if n := in.audited(`"msg":"submitTask"`); n != 0 {
+		if n := in.audited(`"operation":"submitTask"`); n != 0 {
 			t.Errorf("%d submissions were audited", n)
 		}
 	})

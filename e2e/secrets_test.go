@@ -257,17 +257,17 @@ func (l *leaks) deliveries(t *testing.T) {
 		w.Header().Set("Content-Type", "text/plain")
 		switch {
 		case r.URL.Path == "/flaky" && first:
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 		case r.URL.Path == "/busy" && first:
 			w.Header().Set("Retry-After", "1")
-			w.WriteHeader(429)
+			w.WriteHeader(http.StatusTooManyRequests)
 		case r.URL.Path == "/refuses":
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 		case r.URL.Path == "/redirects":
 			w.Header().Set("Location", "/"+answer)
-			w.WriteHeader(302)
+			w.WriteHeader(http.StatusFound)
 		case r.URL.Path == "/gone":
-			w.WriteHeader(410)
+			w.WriteHeader(http.StatusGone)
 		}
 		_, _ = io.WriteString(w, answer)
 	})

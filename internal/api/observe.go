@@ -93,8 +93,8 @@ func (s *Server) logAudit(ctx context.Context, a *Access, target string) {
 	if a.Code != "" {
 		outcome = string(a.Code)
 	}
-	s.opt.Audit.LogAttrs(ctx, slog.LevelInfo, a.Operation,
-		slog.Bool("audit", true), slog.String("target", target), slog.String("outcome", outcome),
+	s.opt.Audit.LogAttrs(ctx, slog.LevelInfo, "audit",
+		slog.Bool("audit", true), slog.String("operation", a.Operation), slog.String("target", target), slog.String("outcome", outcome),
 		slog.Int("status", a.Status), slog.String("key", a.Key), slog.String("project", a.Project),
 		slog.String("peer", a.Peer), slog.String("request", a.ID))
 }

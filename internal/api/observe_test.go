@@ -70,7 +70,7 @@ func TestAccessLog(t *testing.T) {
 			}
 			want := line{
 				"msg": "request", "method": "GET", "route": "/v1/endpoints/{name}", "status": 400.0, "key": "admin",
-				"project": project, "peer": "192.0.2.1", "request": first.Header().Get("X-Request-Id"), "bytes": float64(first.Body.Len()),
+				"project": project, "peer": "192.0.2.1", "request": first.Header().Get("X-Request-ID"), "bytes": float64(first.Body.Len()),
 			}
 			for field, v := range want {
 				if got[0][field] != v {
@@ -104,7 +104,7 @@ func TestAuditLog(t *testing.T) {
 		if l["audit"] != true || l["key"] != "admin" || l["project"] != project || l["peer"] != "192.0.2.1" || l["request"] == "" {
 			t.Errorf("incomplete: %v", l)
 		}
-		got = append(got, strings.Join([]string{l["msg"].(string), l["target"].(string), l["outcome"].(string)}, " "))
+		got = append(got, strings.Join([]string{l["operation"].(string), l["target"].(string), l["outcome"].(string)}, " "))
 	}
 	want := []string{
 		"putEndpoint orders done", "pauseEndpoint nobody not_found",
@@ -154,7 +154,7 @@ func TestObserver(t *testing.T) {
 	engine := &seesContext{world: w}
 	c := newClient(t, w.server(t, func(d *api.Deps, o *api.Options) { d.Engine, o.Observer = engine, &told }))
 	a := c.send(t, "GET", "/v1/tasks/01kad2t5m6f0q9v3zj8y4w7xhc7", "")
-	id := a.Header().Get("X-Request-Id")
+	id := a.Header().Get("X-Request-ID")
 	if engine.saw != id || told.ctx[0] != id {
 		t.Errorf("the context carried %v below and %v at the end, want %s", engine.saw, told.ctx[0], id)
 	}

@@ -293,7 +293,7 @@ func TestAuditWhateverTheLevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	log.wait(t, `"putEndpoint","audit":true,"target":"orders","outcome":"done","status":201`)
+	log.wait(t, `"audit","audit":true,"operation":"putEndpoint","target":"orders","outcome":"done","status":201`)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := a.Stop(ctx); err != nil {

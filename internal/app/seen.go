@@ -100,8 +100,8 @@ func (o operators) DisableEndpoint(ctx context.Context, id task.EndpointID, why 
 // audit writes what the API has no part in. by stands where the API names a
 // key.
 func audit(ctx context.Context, to *slog.Logger, what, by, project, target, outcome string, more ...slog.Attr) {
-	to.LogAttrs(ctx, slog.LevelInfo, what, append([]slog.Attr{
-		slog.Bool("audit", true), slog.String("target", target), slog.String("outcome", outcome),
+	to.LogAttrs(ctx, slog.LevelInfo, "audit", append([]slog.Attr{
+		slog.Bool("audit", true), slog.String("operation", what), slog.String("target", target), slog.String("outcome", outcome),
 		slog.String("key", by), slog.String("project", project),
 	}, more...)...)
 }

@@ -116,7 +116,7 @@ type Stats struct {
 // All methods are safe for concurrent use. A driver reconnects by itself, for
 // ever; while it cannot, methods fail fast or at their context's end, and
 // consumers wait and resume with fresh deliveries.
-type Driver interface {
+type Driver interface { //nolint:interfacebloat // one broker, one contract; who uses it declares the part it needs
 	// Declare makes sure the endpoint's queue exists and is bound. Idempotent.
 	Declare(ctx context.Context, ep task.EndpointID) error
 	// Delete unbinds the endpoint's queue and removes it. What it still holds

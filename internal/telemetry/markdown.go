@@ -9,7 +9,7 @@ import (
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| metric | type | labels | meaning |\n|---|---|---|---|\n")
-	for n := range name(metricCount) {
+	for n := range metricCount {
 		e := catalogue[n]
 		labels := "–"
 		if e.labels != "" {

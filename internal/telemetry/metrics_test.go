@@ -93,7 +93,7 @@ func TestCatalogue(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := make(map[string]entry)
-	for n := range name(metricCount) {
+	for n := range metricCount {
 		left[n.full()] = catalogue[n]
 	}
 	for _, f := range families {

@@ -81,8 +81,14 @@ var catalogue = [metricCount]entry{
 	metricInFlight:  {"attempts_in_flight", gauge, "project endpoint", "Attempts that run in this process now."},
 	metricUnsettled: {"attempts_unsettled_total", counter, "project endpoint", "Attempts whose outcome neither store nor broker took; their tasks are delivered again."},
 	metricWaiting:   {"endpoint_tasks", gauge, "project endpoint state", "Tasks that have not ended, by state. The same in every process."},
-	metricOldest:    {"endpoint_oldest_task_seconds", gauge, "project endpoint state", "How long ago the oldest of them was accepted; 0 when there are none. The same in every process."},
-	metricTracked:   {"metrics_endpoints", gauge, "what", "Endpoints with series of their own (used), and how many may have them (limit); the rest share those of _other."},
+	metricOldest: {
+		"endpoint_oldest_task_seconds", gauge, "project endpoint state",
+		"How long ago the oldest of them was accepted; 0 when there are none. The same in every process.",
+	},
+	metricTracked: {
+		"metrics_endpoints", gauge, "what",
+		"Endpoints with series of their own (used), and how many may have them (limit); the rest share those of _other.",
+	},
 
 	metricRequests:    {"http_requests_total", counter, "route method class", "API requests by route of the contract (none: no such route) and class of status."},
 	metricRequestTime: {"http_request_duration_seconds", histogram, "route method", "Duration of API requests, the wait of long-polls included."},
@@ -96,7 +102,10 @@ var catalogue = [metricCount]entry{
 	metricConnects:    {"broker_connects_total", counter, "link", "Connections made to the broker; more than one of a link are reconnects."},
 	metricBlocked:     {"broker_blocked", gauge, "", "1 while the broker takes no messages (memory or disk alarm)."},
 	metricConsumers:   {"broker_consumers", gauge, "", "Queues that this process consumes now."},
-	metricSystemDepth: {"broker_system_messages", gauge, "queue", "Messages in the installation's own queues: results (parked while the store was away), quarantine, dead. The same in every process."},
+	metricSystemDepth: {
+		"broker_system_messages", gauge, "queue",
+		"Messages in the installation's own queues: results (parked while the store was away), quarantine, dead. The same in every process.",
+	},
 
 	metricCalls:         {"store_calls_total", counter, "operation outcome", "Calls of the task store: ok, unavailable or failed."},
 	metricCallTime:      {"store_call_duration_seconds", histogram, "operation", "Duration of calls of the task store."},

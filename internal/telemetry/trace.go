@@ -91,15 +91,12 @@ func (t *Tracer) Close(ctx context.Context) error { return t.provider.Shutdown(c
 // w3c is the one form in which traces cross processes.
 var w3c propagation.TraceContext
 
-// traceParent is the header's name, in both forms.
-const traceParent = "traceparent"
-
 // parse reads a traceparent; the zero value when it is none.
 func parse(header string) trace.SpanContext {
 	if header == "" {
 		return trace.SpanContext{}
 	}
-	ctx := w3c.Extract(context.Background(), propagation.MapCarrier{traceParent: header})
+	ctx := w3c.Extract(context.Background(), propagation.MapCarrier{"traceparent": header})
 	return trace.SpanContextFromContext(ctx)
 }
 
@@ -119,14 +116,14 @@ func (t *Tracer) Request(r *http.Request, id, route string) context.Context {
 		trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(attrMethod.String(r.Method), attrRoute.String(route), attrReqID.String(id)),
 	}
-	if caller := parse(r.Header.Get(traceParent)); caller.IsValid() {
+	if caller := parse(r.Header.Get("Traceparent")); caller.IsValid() {
 		if t.opt.Continue {
 			ctx = trace.ContextWithRemoteSpanContext(ctx, caller)
 		} else {
 			opts = append(opts, trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: caller}))
 		}
 	}
-	ctx, _ = t.tracer.Start(ctx, r.Method+" "+route, opts...)
+	ctx, _ = t.tracer.Start(ctx, r.Method+" "+route, opts...) //nolint:spancheck // RequestEnded ends it
 	return ctx
 }
 
@@ -179,8 +176,9 @@ func (t *Tracer) child(
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, ended
 	}
+	//nolint:spancheck // the caller ends it
 	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
-	return ctx, func(err error) {
+	return ctx, func(err error) { //nolint:spancheck // as above
 		if err != nil {
 			// The code only: a cause may quote anything.
 			span.SetStatus(codes.Error, string(task.CodeOf(err)))
@@ -207,8 +205,8 @@ func (t *Tracer) Attempt(ep *task.Endpoint, m *task.Message, number int, suspect
 		ctx = trace.ContextWithRemoteSpanContext(ctx, submitted)
 		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: submitted}))
 	}
-	_, span := t.tracer.Start(ctx, "attempt "+m.Endpoint, opts...)
-	return &Attempt{span}
+	_, span := t.tracer.Start(ctx, "attempt "+m.Endpoint, opts...) //nolint:spancheck // Attempt.End ends it
+	return &Attempt{span}                                          //nolint:spancheck // as above
 }
 
 // host is a URL's host: the rest may hold secrets.

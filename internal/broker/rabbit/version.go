@@ -68,7 +68,7 @@ func (d *Driver) checkVersion(conn *amqp.Connection) error {
 			"or delayed tasks stall when a node dies", text))
 	}
 	if before := d.oldBroker.Swap(warning); before == nil && warning != nil { // said once
-		d.log.Info(*warning)
+		d.log.Info("the broker works, with a reservation", "warning", *warning)
 	}
 	return nil
 }
