@@ -404,6 +404,9 @@ func TestKeepUntil(t *testing.T) {
 			s.State, s.Gen, s.ETA, s.LastETA = task.Succeeded, 2, t0, t0.Add(30*day)
 		}, t0.Add(120 * day)},
 		{"waiting", func(s *task.Snapshot) { s.State = task.Scheduled }, t0.Add(130 * day)},
+		{"waiting, moved from a later time", func(s *task.Snapshot) {
+			s.State, s.Gen, s.LastETA = task.Scheduled, 2, t0.Add(300*day)
+		}, t0.Add(390 * day)},
 		{"a copy that lost may come in a month", func(s *task.Snapshot) {
 			s.State, s.ETA, s.LastETA = task.Succeeded, t0, t0.Add(30*day)
 		}, t0.Add(120 * day)},

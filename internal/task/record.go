@@ -295,7 +295,7 @@ func (r Record) Outliving(eta time.Time) Record {
 // of it may still arrive (a forgotten tombstone would let it run again).
 func (s *Snapshot) KeepUntil() time.Time {
 	if !s.State.Final() {
-		return later(s.ETA, s.ChangedAt).Add(liveFor)
+		return later(later(s.ETA, s.LastETA), s.ChangedAt).Add(liveFor)
 	}
 	ttl := s.ResultTTL.Std()
 	if ttl <= 0 {
