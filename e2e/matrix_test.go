@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"net/http"
 	"regexp"
 	"slices"
@@ -165,10 +166,10 @@ func TestMatrix(t *testing.T) {
 	all := operations(t)
 	targets(t, func(t *testing.T, tg *target) {
 		mine, theirs := tg.newProject(t), tg.newProject(t)
-		real := furnished(t, tg, theirs)
+		somebodys := furnished(t, tg, theirs)
 		nobodys := belongings{
-			task: strings.Repeat("0", len(real.task)), job: strings.Repeat("0", len(real.job)), endpoint: "e" + strings.Repeat("0", len(real.endpoint)-1),
-			key: strings.Repeat("0", len(real.key)), project: "p" + strings.Repeat("0", len(real.project)-1),
+			task: strings.Repeat("0", len(somebodys.task)), job: strings.Repeat("0", len(somebodys.job)), endpoint: "e" + strings.Repeat("0", len(somebodys.endpoint)-1),
+			key: strings.Repeat("0", len(somebodys.key)), project: "p" + strings.Repeat("0", len(somebodys.project)-1),
 		}
 		for _, scope := range scopes() {
 			_, as := tg.newKey(t, obj{"scopes": []string{scope}, "project": mine})
@@ -184,24 +185,24 @@ func TestMatrix(t *testing.T) {
 			if r := op.ask(t, tg.as(""), nobodys); r.status != http.StatusUnauthorized {
 				t.Errorf("%s without a key: status %d", op.id, r.status)
 			}
-			blind(t, op, as, real, nobodys)
-			blind(t, op, as, real, nobodys, "Taskgate-Project")
+			blind(t, op, as, somebodys, nobodys)
+			blind(t, op, as, somebodys, nobodys, "Taskgate-Project")
 		}
-		unharmed(t, tg, real)
+		unharmed(t, tg, somebodys)
 	})
 }
 
 // blind: what is another project's looks like what is nobody's.
-func blind(t *testing.T, op operation, as *target, real, nobodys belongings, projectHeader ...string) {
+func blind(t *testing.T, op operation, as *target, somebodys, nobodys belongings, projectHeader ...string) {
 	t.Helper()
 	var headers [2][]string
-	for i, b := range []belongings{real, nobodys} {
+	for i, b := range []belongings{somebodys, nobodys} {
 		for _, name := range projectHeader {
 			headers[i] = []string{name, b.project}
 		}
 	}
-	theirs, none := op.ask(t, as, real, headers[0]...), op.ask(t, as, nobodys, headers[1]...)
-	if theirs.status != none.status || string(theirs.raw) != string(none.raw) {
+	theirs, none := op.ask(t, as, somebodys, headers[0]...), op.ask(t, as, nobodys, headers[1]...)
+	if theirs.status != none.status || !bytes.Equal(theirs.raw, none.raw) {
 		t.Errorf("%s %v tells: status %d %s\nof nobody's: status %d %s", op.id, projectHeader, theirs.status, theirs.raw, none.status, none.raw)
 	}
 	if len(projectHeader) > 0 && theirs.status != http.StatusForbidden {

@@ -40,11 +40,11 @@ type FileFault struct {
 	Detail  string // quotes no value
 }
 
-// FileFaults is everything that is wrong with a file.
-type FileFaults []FileFault
+// FileErrors is everything that is wrong with a file.
+type FileErrors []FileFault
 
 // Error lists the faults, one a line.
-func (f FileFaults) Error() string {
+func (f FileErrors) Error() string {
 	lines := make([]string, len(f))
 	for i, one := range f {
 		where := one.Pointer
@@ -62,7 +62,7 @@ func (f FileFaults) Error() string {
 type declaration struct {
 	s      *Server
 	yaml   yamlReader
-	faults FileFaults
+	faults FileErrors
 	out    Declared
 }
 
@@ -77,7 +77,7 @@ type declaration struct {
 //
 // Names at the top that begin with "x-" are for what aliases refer to. A string
 // that is ${NAME} as a whole is taken from the environment. The
-// error, if any, is a [FileFaults] with every fault at once. Of deps only
+// error, if any, is a [FileErrors] with every fault at once. Of deps only
 // CheckURL and Secrets are used; nothing is opened.
 func ReadDeclared(content []byte, env func(name string) (string, bool), deps Deps) (*Declared, error) {
 	c, err := loadContract()

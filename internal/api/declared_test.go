@@ -67,7 +67,7 @@ func TestDeclaredFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := api.ReadDeclared([]byte(c.file), environment, api.Deps{CheckURL: checkURL, Secrets: secrets{}})
-			faults, _ := errors.AsType[api.FileFaults](err)
+			faults, _ := errors.AsType[api.FileErrors](err)
 			var got []string
 			for _, f := range faults {
 				got = append(got, fmt.Sprintf("%d %s", f.Line, f.Pointer))
@@ -84,20 +84,39 @@ func TestDeclaredFaults(t *testing.T) {
 	}
 }
 
-func TestApply(t *testing.T) {
+// applying is an API and the files that it is given.
+type applying struct {
+	*world
+	*client
+	server *api.Server
+}
+
+func newApplying(t *testing.T) *applying {
+	t.Helper()
 	w := newWorld()
 	s := w.server(t)
-	c := newClient(t, s)
-	apply := func(text string) api.Applied {
-		t.Helper()
-		w.log = nil
-		applied, err := s.Apply(t.Context(), declare(t, text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return applied
+	return &applying{world: w, client: newClient(t, s), server: s}
+}
+
+func (a *applying) apply(t *testing.T, text string) api.Applied {
+	t.Helper()
+	a.log = nil
+	applied, err := a.server.Apply(t.Context(), declare(t, text))
+	if err != nil {
+		t.Fatal(err)
 	}
-	const file = `
+	return applied
+}
+
+// unchanged: the file is what is there already.
+func (a *applying) unchanged(t *testing.T, text string) {
+	t.Helper()
+	if again := a.apply(t, text); len(again.Set)+len(again.Unlisted) > 0 {
+		t.Errorf("the same file changed %+v", again)
+	}
+}
+
+const declaredFile = `
 endpoints:
   new:
     url: https://a.example/
@@ -109,84 +128,90 @@ endpoints:
 projects:
   acme: {secret: whsec_acme}
 `
-	first := apply(file)
+
+func TestApply(t *testing.T) {
+	a := newApplying(t)
+	first := a.apply(t, declaredFile)
 	if !slices.Equal(first.Set, []string{"acme/", "default/new", "default/second"}) || len(first.Unlisted) > 0 {
 		t.Fatalf("%+v", first)
 	}
-	ep := w.endpoints["new"]
+	ep := a.endpoints["new"]
 	if string(ep.SealedSecret.Current) != "sealed:whsec_from_the_environment" || ep.Source != task.SourceFile || *ep.Retry.MaxAttempts != 3 ||
 		!strings.Contains(string(ep.Auth.Sealed), "poison-token") || ep.Timeout.Std() != 30*time.Second || !ep.FixedSecret || !ep.FixedPaused {
 		t.Errorf("%+v", ep)
 	}
-	if p := w.projects["acme"]; string(p.CallbackSecret.Current) != "sealed:whsec_acme" || p.Source != task.SourceFile {
+	if p := a.projects["acme"]; string(p.CallbackSecret.Current) != "sealed:whsec_acme" || p.Source != task.SourceFile {
 		t.Errorf("%+v", p)
 	}
-	if i, j := slices.Index(w.log, "declare queue"), slices.Index(w.log, "update endpoint"); i < 0 || j < i {
-		t.Errorf("the queue must be there first: %v", w.log)
+	if i, j := slices.Index(a.log, "declare queue"), slices.Index(a.log, "update endpoint"); i < 0 || j < i {
+		t.Errorf("the queue must be there first: %v", a.log)
 	}
-	if again := apply(file); len(again.Set)+len(again.Unlisted) > 0 {
-		t.Errorf("the same file changed %+v", again)
-	}
-
-	readOnly(t, c)
+	a.unchanged(t, declaredFile)
+	readOnly(t, a.client)
+	a.unchanged(t, declaredFile)
 
 	// A secret that changes is rotated; what else changes is replaced.
-	changed := apply(strings.NewReplacer("${EMAILS_SECRET}", "whsec_next", "whsec_acme", "whsec_acme2", "https://b", "https://c").Replace(file))
+	changed := a.apply(t, strings.NewReplacer("${EMAILS_SECRET}", "whsec_next", "whsec_acme", "whsec_acme2", "https://b", "https://c").Replace(declaredFile))
 	if !slices.Equal(changed.Set, first.Set) {
 		t.Errorf("%+v", changed)
 	}
-	ep = w.endpoints["new"]
-	if at := ep.SealedSecret.At(time.Now()); len(at) != 2 || string(at[0]) != "sealed:whsec_next" || len(w.projects["acme"].CallbackSecret.At(time.Now())) != 2 {
+	ep = a.endpoints["new"]
+	if at := ep.SealedSecret.At(time.Now()); len(at) != 2 || string(at[0]) != "sealed:whsec_next" || len(a.projects["acme"].CallbackSecret.At(time.Now())) != 2 {
 		t.Errorf("%q", at)
 	}
-	if w.endpoints["second"].URL != "https://c.example/" {
-		t.Errorf("%+v", w.endpoints["second"])
+	if a.endpoints["second"].URL != "https://c.example/" {
+		t.Errorf("%+v", a.endpoints["second"])
 	}
+}
 
-	// What was there before is taken over, and keeps its secret.
-	emails := string(w.endpoints["emails"].SealedSecret.Current)
-	over := apply(file + "  more: {endpoints: {}}\n")
-	if !slices.Contains(over.Set, "more/") {
-		t.Errorf("%+v", over)
+// What was there before is taken over, and keeps its secret.
+func TestApplyTakesOver(t *testing.T) {
+	a := newApplying(t)
+	before := string(a.endpoints["emails"].SealedSecret.Current)
+	const file = "endpoints: {emails: {url: 'https://d.example/'}}\nprojects: {more: {endpoints: {}}}"
+	if set := a.apply(t, file).Set; !slices.Equal(set, []string{"more/", "default/emails"}) {
+		t.Errorf("set %v", set)
 	}
-	taken := apply("endpoints: {emails: {url: 'https://d.example/'}, new: {url: 'https://a.example/'}}")
-	if w.endpoints["emails"].URL != "https://d.example/" || string(w.endpoints["emails"].SealedSecret.Current) != emails {
-		t.Errorf("%+v", w.endpoints["emails"])
-	}
-
-	// What is gone is disabled, not dropped.
-	if !slices.Equal(taken.Unlisted, []string{"default/second"}) {
-		t.Errorf("%+v", taken)
-	}
-	if ep := w.endpoints["second"]; ep.Source != task.SourceUnlisted || ep.Disabled != task.ReasonEndpointUnlisted || ep.Deliverable() {
+	if ep := a.endpoints["emails"]; ep.URL != "https://d.example/" || string(ep.SealedSecret.Current) != before || ep.Source != task.SourceFile {
 		t.Errorf("%+v", ep)
 	}
-	if p := w.projects["acme"]; p.Source != task.SourceAPI || p.FixedSecret {
+	a.unchanged(t, file)
+}
+
+// What is gone is disabled, not dropped.
+func TestApplyUnlists(t *testing.T) {
+	a := newApplying(t)
+	a.apply(t, declaredFile)
+	const less = "endpoints: {new: {url: 'https://a.example/'}}"
+	gone := a.apply(t, less)
+	if !slices.Equal(gone.Unlisted, []string{"default/second"}) {
+		t.Errorf("%+v", gone)
+	}
+	if ep := a.endpoints["second"]; ep.Source != task.SourceUnlisted || ep.Disabled != task.ReasonEndpointUnlisted || ep.Deliverable() {
+		t.Errorf("%+v", ep)
+	}
+	if p := a.projects["acme"]; p.Source != task.SourceAPI || p.FixedSecret {
 		t.Errorf("%+v", p)
 	}
-	shown := endpointOf(t, c.send(t, "GET", "/v1/endpoints/second", ""))
+	shown := endpointOf(t, a.send(t, "GET", "/v1/endpoints/second", ""))
 	if shown.Source != "unlisted" || *shown.DisabledReason != "endpoint_unlisted" {
 		t.Errorf("%+v", shown)
 	}
-	if again := apply("endpoints: {emails: {url: 'https://d.example/'}, new: {url: 'https://a.example/'}}"); len(again.Set)+len(again.Unlisted) > 0 {
-		t.Errorf("%+v", again)
-	}
-	back := apply("endpoints: {emails: {url: 'https://d.example/'}, new: {url: 'https://a.example/'}, second: {url: 'https://c.example/'}}")
-	if ep := w.endpoints["second"]; len(back.Set) != 1 || ep.Source != task.SourceFile || !ep.Deliverable() {
+	a.unchanged(t, less)
+	back := a.apply(t, less[:len(less)-1]+", second: {url: 'https://b.example/'}}")
+	if ep := a.endpoints["second"]; len(back.Set) != 1 || ep.Source != task.SourceFile || !ep.Deliverable() {
 		t.Errorf("%+v, %+v", back, ep)
 	}
 
-	// Who resumes it takes it over.
-	apply("endpoints: {}")
-	resumed := endpointOf(t, c.send(t, "POST", "/v1/endpoints/second/resume", ""))
+	// Who resumes it takes it over; it can be deleted, too.
+	a.apply(t, "endpoints: {}")
+	resumed := endpointOf(t, a.send(t, "POST", "/v1/endpoints/second/resume", ""))
 	if resumed.Source != "api" || resumed.DisabledReason != nil {
 		t.Errorf("%+v", resumed)
 	}
-	c.send(t, "PATCH", "/v1/endpoints/second", `{"timeout":"5s"}`, "Content-Type: application/merge-patch+json").wantStatus(t, 200)
-	if again := apply("endpoints: {}"); len(again.Unlisted) > 0 {
-		t.Errorf("%+v", again)
-	}
-	c.send(t, "DELETE", "/v1/endpoints/new", "").wantStatus(t, 204)
+	a.send(t, "PATCH", "/v1/endpoints/second", `{"timeout":"5s"}`, "Content-Type: application/merge-patch+json").wantStatus(t, 200)
+	a.unchanged(t, "endpoints: {}")
+	a.send(t, "DELETE", "/v1/endpoints/new", "").wantStatus(t, 204)
 }
 
 // readOnly: what the file says is not changed over the API, the rest is.

@@ -81,10 +81,11 @@ func (s *Server) wantedKey(ctx context.Context, own *call, in *gen.KeyConfig) (t
 			r.fault("project", "no such project")
 		}
 	}
-	if err := own.faults.err(); err != nil {
-		return k, err
+	err := own.faults.err()
+	if err == nil {
+		err = mayGive(&own.who, &k)
 	}
-	return k, mayGive(&own.who, &k)
+	return k, err
 }
 
 // mayGive: nobody gives away what they do not have.

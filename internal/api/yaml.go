@@ -74,10 +74,10 @@ func (r *yamlReader) value(n *yaml.Node, pointer string, depth int) any {
 		r.note(pointer, "is nested too deep")
 		return nil
 	}
-	switch n.Kind {
-	case yaml.MappingNode:
+	if n.Kind == yaml.MappingNode {
 		return r.mapping(n, pointer, depth)
-	case yaml.SequenceNode:
+	}
+	if n.Kind == yaml.SequenceNode {
 		out := make([]any, 0, len(n.Content))
 		for i, item := range n.Content {
 			out = append(out, r.value(item, pointer+"/"+strconv.Itoa(i), depth+1))

@@ -30,7 +30,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const limit = 30 * time.Second
+const (
+	limit        = 30 * time.Second
+	bootstrapKey = "tg_0123456789abcdef"
+)
 
 // output is what a program has written so far.
 type output struct {
@@ -263,7 +266,7 @@ func TestOneFolderOneProcess(t *testing.T) {
 func load(t *testing.T, more ...string) config.Config {
 	t.Helper()
 	cfg, err := config.Load(config.Serve, config.Source{Environ: environ(t.TempDir(), append([]string{
-		"TASKGATE_ADMIN_KEY=tg_0123456789abcdef", "TASKGATE_SECRET_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
+		"TASKGATE_ADMIN_KEY=" + bootstrapKey, "TASKGATE_SECRET_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
 	}, more...)...)})
 	if err != nil {
 		t.Fatal(err)
@@ -337,81 +340,71 @@ func TestTwoInOneProcess(t *testing.T) {
 // The default project is made once, and with it the queue of its callbacks.
 func TestDefaultProject(t *testing.T) {
 	t.Parallel()
-	cfg := load(t)
+	dir := t.TempDir()
 	var first []byte
 	for range 2 {
-		a, err := app.New(cfg, app.Options{})
-		if err != nil {
-			t.Fatal(err)
+		started(t, serveEnv(dir), func(string) {})
+		secret := callbackSecret(t, dir)
+		if first != nil && !bytes.Equal(first, secret) {
+			t.Error("made again")
 		}
-		if err := a.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		if err := a.Stop(ctx); err != nil {
-			t.Fatal(err)
-		}
-		db, err := sqlitedb.Open(ctx, cfg.DataDir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := sqlite.Open(db)
-		r := registry.New(d, registry.Options{})
-		if err := r.Sync(ctx); err != nil {
-			t.Fatal(err)
-		}
-		p, ok := r.Project("default")
-		if !ok || p.CallbackSecret.IsZero() || first != nil && !bytes.Equal(first, p.CallbackSecret.Current) {
-			t.Errorf("%+v, %t", p, ok)
-		}
-		first = p.CallbackSecret.Current
-		var n int
-		queue := string(task.MakeEndpointID("default", task.CallbackEndpoint))
-		if _, err := db.Row(ctx, "SELECT count(*) FROM queues WHERE name = ?", []any{queue}, &n); err != nil || n != 1 {
-			t.Errorf("%d queues, %v", n, err)
-		}
-		if err := errors.Join(d.Close(), db.Close()); err != nil {
-			t.Error(err)
-		}
+		first = secret
 	}
+}
+
+// callbackSecret looks into the folder of a process that has ended.
+func callbackSecret(t *testing.T, dir string) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	db, err := sqlitedb.Open(ctx, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := sqlite.Open(db)
+	r := registry.New(d, registry.Options{})
+	if err := r.Sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	p, ok := r.Project("default")
+	if !ok || p.CallbackSecret.IsZero() {
+		t.Fatalf("%+v, %t", p, ok)
+	}
+	var n int
+	queue := string(task.MakeEndpointID("default", task.CallbackEndpoint))
+	if _, err := db.Row(ctx, "SELECT count(*) FROM queues WHERE name = ?", []any{queue}, &n); err != nil || n != 1 {
+		t.Errorf("%d queues, %v", n, err)
+	}
+	if err := errors.Join(d.Close(), db.Close()); err != nil {
+		t.Error(err)
+	}
+	return p.CallbackSecret.Current
 }
 
 // When a key was last used is known after a restart.
 func TestLastUseSurvives(t *testing.T) {
 	t.Parallel()
-	cfg := load(t)
+	env := serveEnv(t.TempDir())
 	var made struct{ ID, Key string }
-	for range 2 {
-		a, err := app.New(cfg, app.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := a.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		api := "http://" + a.Addr() + "/v1/"
-		if made.ID == "" {
-			if status, answer := call(t, "POST", api+"keys", cfg.AdminKey, `{"name":"x","scopes":["tasks:read"]}`, &made); status != 201 {
-				t.Fatal(answer)
-			}
-			if status, answer := call(t, "GET", api+"tasks", made.Key, "", nil); status != 200 {
-				t.Fatal(answer)
-			}
-		}
+	check := func(api string) {
 		var shown struct {
 			LastUsedAt time.Time `json:"last_used_at"`
 		}
-		call(t, "GET", api+"keys/"+made.ID, cfg.AdminKey, "", &shown)
+		call(t, "GET", api+"keys/"+made.ID, bootstrapKey, "", &shown)
 		if ago := time.Since(shown.LastUsedAt); ago < 0 || ago > limit {
 			t.Errorf("last used %v ago", ago)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		if err := a.Stop(ctx); err != nil {
-			t.Fatal(err)
-		}
 	}
+	started(t, env, func(api string) {
+		if status, answer := call(t, "POST", api+"keys", bootstrapKey, `{"name":"x","scopes":["tasks:read"]}`, &made); status != 201 {
+			t.Fatal(answer)
+		}
+		if status, answer := call(t, "GET", api+"tasks", made.Key, "", nil); status != 200 {
+			t.Fatal(answer)
+		}
+		check(api)
+	})
+	started(t, env, check)
 }
 
 func get(t *testing.T, url string) int {

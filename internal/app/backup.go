@@ -97,27 +97,28 @@ func importItem(ctx context.Context, b *backends, it registry.Item, dry bool) (r
 	return b.registry.Import(ctx, it, dry)
 }
 
+// sealed is what has the item's secrets; nil when it has none.
+func (i backupItem) sealed() (*task.Endpoint, error) {
+	switch i.Kind {
+	case registry.KindEndpoint:
+		ep := new(task.Endpoint)
+		return ep, json.Unmarshal(i.Value, ep)
+	case registry.KindProject:
+		var p task.Project
+		err := json.Unmarshal(i.Value, &p)
+		return p.Callbacks(), err
+	}
+	return nil, nil //nolint:nilnil // it has none
+}
+
 var errOtherKey = errors.New("is sealed with another TASKGATE_SECRET_KEY than the one given")
 
 // readable says why the item's secrets cannot be opened, nil when they can.
 func (s secrets) readable(one backupItem) error {
-	var ep *task.Endpoint
-	switch one.Kind {
-	case registry.KindEndpoint:
-		ep = new(task.Endpoint)
-		if json.Unmarshal(one.Value, ep) != nil {
-			return nil // said by registry.Check
-		}
-	case registry.KindProject:
-		var p task.Project
-		if json.Unmarshal(one.Value, &p) != nil {
-			return nil
-		}
-		ep = p.Callbacks()
-	default:
-		return nil
+	ep, err := one.sealed()
+	if ep == nil || err != nil {
+		return err
 	}
-	var err error
 	for _, sealed := range [][]byte{ep.SealedSecret.Current, ep.SealedSecret.Previous} {
 		if len(sealed) > 0 && err == nil {
 			_, err = s.ring.Open(sealed, ep.Project, ep.Name)

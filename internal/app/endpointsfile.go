@@ -44,7 +44,7 @@ func (a *App) readDeclared() (*api.Declared, error) {
 			return d, nil
 		}
 	}
-	if _, ok := errors.AsType[api.FileFaults](err); ok {
+	if _, ok := errors.AsType[api.FileErrors](err); ok {
 		return nil, fmt.Errorf("TASKGATE_ENDPOINTS_FILE: in %s:\n%w", a.cfg.EndpointsFile, err)
 	}
 	return nil, fmt.Errorf("TASKGATE_ENDPOINTS_FILE: %w", err)
@@ -52,11 +52,11 @@ func (a *App) readDeclared() (*api.Declared, error) {
 
 // readBounded reads a file of at most so many bytes.
 func readBounded(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // G304: the operator names it
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && int64(len(content)) > most {
 		err = fmt.Errorf("%s is longer than %d bytes", path, most)

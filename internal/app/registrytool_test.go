@@ -22,7 +22,7 @@ func tool(env []string, args ...string) (code int, stdout, stderr string) {
 
 func serveEnv(dir string, more ...string) []string {
 	return environ(dir, append([]string{
-		"TASKGATE_ADMIN_KEY=tg_0123456789abcdef", "TASKGATE_SECRET_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
+		"TASKGATE_ADMIN_KEY=" + bootstrapKey, "TASKGATE_SECRET_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32)),
 	}, more...)...)
 }
 
@@ -50,7 +50,6 @@ func started(t *testing.T, env []string, f func(api string)) {
 
 func TestRegistryBackup(t *testing.T) {
 	t.Parallel()
-	const admin = "tg_0123456789abcdef"
 	first, second := serveEnv(filepath.Join(t.TempDir(), "a")), serveEnv(filepath.Join(t.TempDir(), "b"))
 	file := filepath.Join(t.TempDir(), "backup.json")
 	var key struct{ ID, Key string }
@@ -59,11 +58,11 @@ func TestRegistryBackup(t *testing.T) {
 			"endpoints/a": `{"url":"https://a.example.com/","auth":{"type":"bearer","token":"hush-token"}}`,
 			"projects/p":  `{}`,
 		} {
-			if status, answer := call(t, "PUT", api+path, admin, body, nil); status != 201 {
+			if status, answer := call(t, "PUT", api+path, bootstrapKey, body, nil); status != 201 {
 				t.Fatal(answer)
 			}
 		}
-		if status, answer := call(t, "POST", api+"keys", admin, `{"name":"x","scopes":["endpoints:*"]}`, &key); status != 201 {
+		if status, answer := call(t, "POST", api+"keys", bootstrapKey, `{"name":"x","scopes":["endpoints:*"]}`, &key); status != 201 {
 			t.Fatal(answer)
 		}
 		if code, _, stderr := tool(first, "export"); code != 1 || !strings.Contains(stderr, "stop the server first") {
@@ -103,7 +102,7 @@ func TestRegistryBackup(t *testing.T) {
 		if status, answer := call(t, "GET", api+"endpoints/a", key.Key, "", nil); status != 200 {
 			t.Error(answer)
 		}
-		if status, answer := call(t, "DELETE", api+"keys/"+key.ID, admin, "", nil); status != 204 {
+		if status, answer := call(t, "DELETE", api+"keys/"+key.ID, bootstrapKey, "", nil); status != 204 {
 			t.Error(answer)
 		}
 	})

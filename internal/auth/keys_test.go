@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -62,9 +63,7 @@ func (s *store) Sync(context.Context) error {
 	if s.failing != nil {
 		return s.failing
 	}
-	for id, k := range s.later {
-		s.keys[id] = k
-	}
+	maps.Copy(s.keys, s.later)
 	return nil
 }
 

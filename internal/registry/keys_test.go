@@ -53,7 +53,7 @@ func TestKeys(t *testing.T) {
 		t.Errorf("deleted in another project: %v", err)
 	}
 	no := task.Errorf(task.CodeReadOnly, "no")
-	if err := r.DeleteKey(t.Context(), "p", "1", func(*task.APIKey) error { return no }); err != error(no) {
+	if err := r.DeleteKey(t.Context(), "p", "1", func(*task.APIKey) error { return no }); err != error(no) { //nolint:errorlint // as it is
 		t.Errorf("got %v", err)
 	}
 	if err := r.DeleteKey(t.Context(), "p", "1", nil); err != nil {
