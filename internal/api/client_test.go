@@ -21,7 +21,7 @@ type client struct {
 
 func newClient(t *testing.T, s *api.Server) *client {
 	t.Helper()
-	checker, err := contracttest.New()
+	checker, err := contracttest.Shared()
 	if err != nil {
 		t.Fatal(err)
 	}

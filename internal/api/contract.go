@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/labstack/echo/v4"
@@ -42,7 +43,10 @@ type operation struct {
 	offers []string
 }
 
-func loadContract() (*contract, error) {
+// loadContract reads the contract, once: it does not change.
+var loadContract = sync.OnceValues(readContract)
+
+func readContract() (*contract, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(taskgate.Contract)
 	if err != nil {
 		return nil, fmt.Errorf("load the contract: %w", err)

@@ -10,7 +10,7 @@ import (
 
 func TestCallbackBreachesAreTold(t *testing.T) {
 	t.Parallel()
-	checker, err := contracttest.New()
+	checker, err := contracttest.Shared()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -41,8 +42,11 @@ func Document() (*openapi3.T, error) {
 	return doc, nil
 }
 
-// New makes a checker.
-func New() (*Checker, error) {
+// Shared is the checker of all tests of a program: to read the contract takes
+// longer than most of them.
+var Shared = sync.OnceValues(newChecker)
+
+func newChecker() (*Checker, error) {
 	doc, err := Document()
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func TestBreachesAreTold(t *testing.T) {
 // breach makes the exchange over HTTP and returns what the transport reports.
 func (x *exchange) breach(t *testing.T) string {
 	t.Helper()
-	checker, err := contracttest.New()
+	checker, err := contracttest.Shared()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func (x *exchange) breach(t *testing.T) string {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	checker, err := contracttest.New()
+	checker, err := contracttest.Shared()
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -69,7 +69,7 @@ const (
 // Run sends the table. state tells everything that a request could change.
 func Run(t *testing.T, addr string, env Env, state func() string) {
 	t.Helper()
-	checker, err := contracttest.New()
+	checker, err := contracttest.Shared()
 	if err != nil {
 		t.Fatal(err)
 	}
