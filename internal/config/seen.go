@@ -13,7 +13,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// maxMetricsEndpoints bounds the memory that metrics take: about 30 kB for
+// maxMetricsEndpoints bounds the memory that metrics take: about 10 kB for
 // each endpoint.
 const maxMetricsEndpoints = 10_000
 

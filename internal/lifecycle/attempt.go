@@ -220,7 +220,7 @@ func (b *beginning) unrecorded(now time.Time) Start {
 	}
 	// A submission with a key may have been repeated, and then a twin of
 	// this message may have run already.
-	twin := !b.m.IdempotentUntil.IsZero()
+	twin := b.m.Twinned()
 	return Start{Run: &Running{
 		Message: b.m, Record: b.m.Expected().Started(b.m, b.lease, false, twin, now), StartedAt: now,
 	}}

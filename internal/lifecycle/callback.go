@@ -90,30 +90,61 @@ func (e *Engine) flush(ctx context.Context, s *task.Snapshot) error {
 // out of it. again: it may have been published before.
 func (e *Engine) callback(ctx context.Context, s *task.Snapshot, r *task.Result, again bool) error {
 	body := e.body(ctx, s, r)
-	spec := s.CallbackSpec(len(body), e.now())
-	t := task.NewTask{Spec: spec, Record: task.NewRecord(&spec), Payload: e.keep(body)}
-	claim, err := e.create(ctx, t)
+	cb, err := e.callbackTask(ctx, s, body, again)
 	if err != nil {
 		return err
 	}
-	if !claim.New {
-		t.Spec, t.Record, again = claim.Present.Spec, claim.Present.Record, true
-	}
-	if untouched(&t.Record) {
-		m := task.First(task.Envelope{Spec: t.Spec, Payload: body}, t.Record.Version)
-		m.Suspect = again
+	if untouched(&cb.Record) {
+		m := task.First(task.Envelope{Spec: cb.Spec, Payload: body}, cb.Version)
+		m.Suspect = cb.Suspect
 		if err := e.publish(ctx, m); err != nil {
 			return err
 		}
-	}
-	if claim.New {
-		e.opt.Observer.Accepted(spec.Project, spec.Endpoint)
 	}
 	if err := e.leave(ctx, s); err != nil {
 		// It is published; whoever finds it in the outbox finds that, too.
 		e.opt.Logger.WarnContext(ctx, "task stays in the outbox for now", "task", s.ID, "error", err)
 	}
 	return nil
+}
+
+// callbackTask makes sure that the callback of s has a record, and returns it
+// as it is. If it may have been published before, its record says so before it
+// is published again: of two copies, the one that comes second may be the
+// first one, which does not know.
+func (e *Engine) callbackTask(ctx context.Context, s *task.Snapshot, body []byte, again bool) (*task.Snapshot, error) {
+	spec := s.CallbackSpec(len(body), e.now())
+	t := task.NewTask{Spec: spec, Record: task.NewRecord(&spec), Payload: e.keep(body)}
+	if again {
+		t.Record = t.Record.Doubted()
+	}
+	claim, err := e.create(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	if claim.New {
+		e.opt.Observer.Accepted(spec.Project, spec.Endpoint)
+		return &task.Snapshot{Spec: spec, Record: t.Record}, nil
+	}
+	cb := claim.Present
+	for range maxRaces {
+		if cb == nil {
+			break
+		}
+		if cb.Suspect || !untouched(&cb.Record) {
+			return cb, nil
+		}
+		noted := cb.Doubted()
+		reply, err := e.swap(ctx, task.Change{Expect: cb.Version, Next: noted, Spec: &cb.Spec})
+		if err != nil {
+			return nil, err
+		}
+		if reply.OK {
+			return &task.Snapshot{Spec: cb.Spec, Record: noted}, nil
+		}
+		cb = reply.Present
+	}
+	return nil, task.Errorf(task.CodeUnavailable, "the callback's record changed too often")
 }
 
 // untouched: nothing shows that the callback's first message was published.

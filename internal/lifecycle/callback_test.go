@@ -378,6 +378,54 @@ func TestCallbackOfARebuiltTask(t *testing.T) {
 	}
 }
 
+// TestTwinsOfACallbackAreAnnounced: the confirm of the first copy was lost and
+// a second one is published. Whichever comes second says so, though the first
+// copy does not know of the other, while the store is away or after it forgot.
+func TestTwinsOfACallbackAreAnnounced(t *testing.T) {
+	t.Parallel()
+	for name, between := range map[string]func(w *world){
+		"in order":         func(*world) {},
+		"store is away":    func(w *world) { w.outage = true },
+		"store has forgot": func(w *world) { w.rows = map[task.ID]*row{} },
+	} {
+		w := newWorld()
+		id := accept(t, w, wanting()).Task.ID
+		w.queue = nil
+		w.broken, w.ids = true, 1 // stored, not confirmed
+		w.do(func(e *lifecycle.Engine) { _, _ = e.Cancel(context.Background(), "default", id) })
+		w.broken = false
+		w.now = w.now.Add(time.Minute)
+		w.do(func(e *lifecycle.Engine) { _, _ = e.Sweep(context.Background(), nil) })
+		if len(w.queue) != 2 || w.boxed() {
+			t.Fatalf("%s: %d copies", name, len(w.queue))
+		}
+		first, second := w.queue[0], w.queue[1]
+		begin := func(l *letter) (suspect bool) {
+			w.do(func(e *lifecycle.Engine) {
+				start, err := e.Begin(context.Background(), &l.m, false, timeout)
+				if err != nil || start.Run == nil {
+					t.Errorf("%s: %+v, %v", name, start, err)
+					return
+				}
+				suspect = start.Run.Record.Suspect
+			})
+			return suspect
+		}
+		between(w)
+		if !begin(second) {
+			t.Errorf("%s: the second copy is not announced", name)
+		}
+		w.outage = false
+		w.now = w.now.Add(time.Minute) // the worker of the second copy is dead by now
+		if name == "store has forgot" {
+			between(w)
+		}
+		if !begin(first) {
+			t.Errorf("%s: the first copy came second, unannounced", name)
+		}
+	}
+}
+
 func TestCallbackThatCannotShowItsTask(t *testing.T) {
 	t.Parallel()
 	w := newWorld()

@@ -74,6 +74,8 @@ func meet(in Meeting) Verdict {
 	wins := Verdict{Do: ActBegin, Suspect: in.Redelivered}
 	switch {
 	case r == nil:
+		// What had a record has been forgotten, and a twin may have run.
+		wins.Suspect = wins.Suspect || m.Twinned()
 		return wins
 	case m.Gen < r.Gen, m.Gen == r.Gen && m.Seq < r.Seq:
 		return Verdict{Do: ActDrop}

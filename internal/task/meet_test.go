@@ -19,6 +19,8 @@ func TestMeet(t *testing.T) {
 	rec := func(gen, seq int, s task.State) *task.Record {
 		return &task.Record{Version: 7 << 3, Gen: gen, Seq: seq, State: s, ETA: due, Lease: task.Lease{Until: leaseEnd}}
 	}
+	keyed, callback := msg(1, 1), msg(1, 1)
+	keyed.IdempotentUntil, callback.CallbackOf = t0.Add(time.Hour), spec().ID
 	with := func(r *task.Record, f func(*task.Record)) *task.Record { f(r); return r }
 
 	type row struct {
@@ -36,6 +38,9 @@ func TestMeet(t *testing.T) {
 	rows := []row{
 		{"no record", msg(1, 1), nil, false, false, begin},
 		{"no record, redelivered", msg(1, 1), nil, false, true, suspect},
+		{"no record though it had one, as what has a key", keyed, nil, false, false, suspect},
+		{"no record though it had one, as a callback", callback, nil, false, false, suspect},
+		{"a callback that fits its record", callback, rec(1, 1, task.Queued), false, false, begin},
 		{"older generation", msg(1, 5), rec(2, 1, task.Queued), false, false, drop},
 		{"older message", msg(1, 1), rec(1, 2, task.Retrying), false, false, drop},
 		{"older message, running", msg(1, 1), rec(1, 2, task.Running), true, true, drop},

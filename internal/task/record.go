@@ -291,6 +291,14 @@ func (r Record) Outliving(eta time.Time) Record {
 	return r
 }
 
+// Doubted notes that another copy of the first message may be on its way, so
+// that whichever comes second is announced.
+func (r Record) Doubted() Record {
+	r.Version = nextVersion(r.Version, byNote)
+	r.Suspect = true
+	return r
+}
+
 // KeepUntil is when the store may forget the record: never while a message
 // of it may still arrive (a forgotten tombstone would let it run again).
 func (s *Snapshot) KeepUntil() time.Time {

@@ -86,6 +86,11 @@ type Message struct {
 	Born time.Time
 }
 
+// Twinned reports whether another copy of the task's first message may exist:
+// its submission or the end that it tells was perhaps published twice. Both
+// have a record before the first copy.
+func (s *Spec) Twinned() bool { return !s.IdempotentUntil.IsZero() || s.CallbackOf != "" }
+
 // First makes the first message of a new task.
 func First(env Envelope, version int64) Message {
 	return Message{Envelope: env, Gen: 1, Seq: 1, Version: version, ETA: env.Due(), Born: env.Due()}
