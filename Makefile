@@ -11,7 +11,7 @@ FUZZTIME ?= 10s
 SOAK ?= 10m
 # Packages tested at the same time: each may start processes and load the one broker.
 TEST_P ?= 2
-TEST_FLAGS ?= -race -shuffle=on -timeout=8m -p=$(TEST_P)
+TEST_FLAGS ?= -race -shuffle=on -timeout=20m -p=$(TEST_P)
 
 REPORT := .cache/bin/testreport
 
