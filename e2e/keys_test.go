@@ -218,3 +218,33 @@ func TestDeletedProject(t *testing.T) {
 		tg.want(t, 204, "DELETE", "/v1/projects/"+name, nil)
 	})
 }
+
+// While a project's callback secret is rotated, both sign.
+func TestCallbackSecretRotation(t *testing.T) {
+	t.Parallel()
+	targets(t, func(t *testing.T, tg *target) {
+		tg, first := tg.own(t)
+		work, hook := serve(t, status(200)), serve(t, status(204))
+		ep, _ := tg.register(t, work.URL, nil)
+		told := func() delivery {
+			t.Helper()
+			tg.submit(t, ep, obj{"callback": obj{"url": hook.URL}})
+			return hook.next(t)
+		}
+		verify(t, first, told())
+		second := tg.want(t, 200, "POST", "/v1/callback-secret/rotate", obj{"overlap": "1h"}).obj.str("secret")
+		var d delivery
+		until(t, "two secrets sign", func() bool {
+			d = told()
+			return len(strings.Fields(d.header.Get("Webhook-Signature"))) == 2
+		})
+		verify(t, first, d)
+		verify(t, second, d)
+		third := tg.want(t, 200, "POST", "/v1/callback-secret/rotate", obj{"overlap": "0s"}).obj.str("secret")
+		until(t, "one secret signs", func() bool {
+			d = told()
+			return len(strings.Fields(d.header.Get("Webhook-Signature"))) == 1
+		})
+		verify(t, third, d)
+	})
+}

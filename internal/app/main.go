@@ -37,7 +37,10 @@ type Process struct {
 // name, and os.Environ.
 func OS(args, environ []string) Process {
 	sig := make(chan os.Signal, 2)
-	signal.Notify(sig, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(sig, syscall.SIGHUP)
+	}
 	return Process{Args: args, Environ: environ, Stdout: os.Stdout, Stderr: os.Stderr, Signals: sig}
 }
 
