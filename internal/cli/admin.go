@@ -52,14 +52,7 @@ type keysGetCmd struct {
 // Run shows every key.
 func (c *keysGetCmd) Run(ctx context.Context, s *session) error {
 	return s.each(ctx, c.ID, func(id string) error {
-		r, err := s.send(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) { return api.GetKey(ctx, id) })
-		if err != nil {
-			return err
-		}
-		return s.printDoc(r.body, func() (string, error) {
-			k, err := decode[client.Key](r)
-			return keyBlock(k), err
-		})
+		return show(ctx, s, call{repeatable: true}, func(api *client.Client) (*http.Response, error) { return api.GetKey(ctx, id) }, keyBlock)
 	})
 }
 
@@ -77,16 +70,12 @@ func (c *keysCreateCmd) Run(ctx context.Context, s *session) error {
 	for _, scope := range c.Scope {
 		body.Scopes = append(body.Scopes, client.Scope(scope))
 	}
-	r, err := s.send(ctx, call{}, func(api *client.Client) (*http.Response, error) { return api.CreateKey(ctx, body) })
-	if err != nil {
-		return err
-	}
-	return s.printDoc(r.body, func() (string, error) {
-		k, err := decode[client.Key](r)
+	create := func(api *client.Client) (*http.Response, error) { return api.CreateKey(ctx, body) }
+	return show(ctx, s, call{}, create, func(k client.Key) string {
 		if c.Quiet && k.Key != nil {
-			return clean(*k.Key) + "\n", err
+			return clean(*k.Key) + "\n"
 		}
-		return keyBlock(k), err
+		return keyBlock(k)
 	})
 }
 
@@ -153,12 +142,7 @@ func (c *projectsGetCmd) Run(ctx context.Context, s *session) error {
 
 // project makes a request that is answered with a project.
 func (s *session) project(ctx context.Context, c call, request func(*client.Client) (*http.Response, error)) error {
-	r, err := s.send(ctx, c, request)
-	if err != nil {
-		return err
-	}
-	return s.printDoc(r.body, func() (string, error) {
-		p, err := decode[client.Project](r)
+	return show(ctx, s, c, request, func(p client.Project) string {
 		var b block
 		b.add("name", p.Name)
 		b.add("source", string(p.Source))
@@ -169,7 +153,7 @@ func (s *session) project(ctx context.Context, c call, request func(*client.Clie
 		b.add("created", stamp(p.CreatedAt))
 		b.add("updated", stamp(p.UpdatedAt))
 		b.secret("secret", p.Secret)
-		return b.String(), err
+		return b.String()
 	})
 }
 
@@ -214,18 +198,14 @@ func (c *projectsRotateCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.send(ctx, call{}, func(api *client.Client) (*http.Response, error) { return api.RotateCallbackSecret(ctx, body) })
-	if err != nil {
-		return err
-	}
-	return s.printDoc(r.body, func() (string, error) {
-		c, err := decode[client.CallbackSecret](r)
+	rotate := func(api *client.Client) (*http.Response, error) { return api.RotateCallbackSecret(ctx, body) }
+	return show(ctx, s, call{}, rotate, func(c client.CallbackSecret) string {
 		var b block
 		for _, key := range c.PublicKeys {
 			b.add("public key", key)
 		}
 		b.time("old secret until", c.PreviousSecretUntil)
 		b.secret("secret", c.Secret)
-		return b.String(), err
+		return b.String()
 	})
 }

@@ -83,14 +83,7 @@ func (c *endpointsGetCmd) Run(ctx context.Context, s *session) error {
 
 // endpoint makes a request that is answered with an endpoint.
 func (s *session) endpoint(ctx context.Context, c call, request func(*client.Client) (*http.Response, error)) error {
-	r, err := s.send(ctx, c, request)
-	if err != nil {
-		return err
-	}
-	return s.printDoc(r.body, func() (string, error) {
-		e, err := decode[client.Endpoint](r)
-		return endpointBlock(e), err
-	})
+	return show(ctx, s, c, request, endpointBlock)
 }
 
 // endpointBlock is everything about an endpoint.
@@ -292,12 +285,7 @@ func (c *endpointsResumeCmd) Run(ctx context.Context, s *session) error {
 
 // switched makes a request that pauses or resumes, and says how it is now.
 func (s *session) switched(ctx context.Context, request func(*client.Client) (*http.Response, error)) error {
-	r, err := s.send(ctx, call{repeatable: true}, request)
-	if err != nil {
-		return err
-	}
-	return s.printDoc(r.body, func() (string, error) {
-		e, err := decode[client.Endpoint](r)
-		return fmt.Sprintf("%s is %s\n", clean(e.Name), endpointState(e)), err
+	return show(ctx, s, call{repeatable: true}, request, func(e client.Endpoint) string {
+		return fmt.Sprintf("%s is %s\n", clean(e.Name), endpointState(e))
 	})
 }

@@ -168,14 +168,7 @@ type jobsCancelCmd struct {
 // Run cancels every job.
 func (c *jobsCancelCmd) Run(ctx context.Context, s *session) error {
 	return s.each(ctx, c.ID, func(id string) error {
-		r, err := s.send(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) { return api.CancelJob(ctx, id) })
-		if err != nil {
-			return err
-		}
-		return s.printDoc(r.body, func() (string, error) {
-			j, err := decode[client.Job](r)
-			return jobLine(j), err
-		})
+		return show(ctx, s, call{repeatable: true}, func(api *client.Client) (*http.Response, error) { return api.CancelJob(ctx, id) }, jobLine)
 	})
 }
 

@@ -268,6 +268,21 @@ func decode[T any](r reply) (T, error) {
 	return out, nil
 }
 
+// show makes a request and prints the document that answers it.
+func show[T any](ctx context.Context, s *session, c call, request func(api *client.Client) (*http.Response, error), people func(doc T) string) error {
+	r, err := s.send(ctx, c, request)
+	if err != nil {
+		return err
+	}
+	return s.printDoc(r.body, func() (string, error) {
+		doc, err := decode[T](r)
+		if err != nil {
+			return "", err
+		}
+		return people(doc), nil
+	})
+}
+
 // input returns what an argument means: its text, @FILE's or, for "-",
 // standard input's.
 func (s *session) input(arg string) ([]byte, error) {

@@ -58,58 +58,41 @@ func (s *session) printResult(ctx context.Context, id string) error {
 }
 
 func (s *session) printAttempts(ctx context.Context, id string) error {
-	r, err := s.send(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) {
+	return show(ctx, s, call{repeatable: true}, func(api *client.Client) (*http.Response, error) {
 		return api.ListTaskAttempts(ctx, id)
-	})
-	if err != nil {
-		return err
-	}
-	return s.printDoc(r.body, func() (string, error) {
-		list, err := decode[client.AttemptList](r)
-		return attemptTable(list), err
-	})
+	}, attemptTable)
 }
 
 func (s *session) printCallbacks(ctx context.Context, id string) error {
-	r, err := s.send(ctx, call{repeatable: true}, func(api *client.Client) (*http.Response, error) {
+	return show(ctx, s, call{repeatable: true}, func(api *client.Client) (*http.Response, error) {
 		return api.ListTaskCallbacks(ctx, id)
-	})
-	if err != nil {
-		return err
-	}
-	return s.printDoc(r.body, func() (string, error) {
-		list, err := decode[client.CallbackTaskList](r)
-		rows := make([][]string, len(list.Data))
-		for i, c := range list.Data {
-			to, why, status := "", "", ""
-			switch {
-			case c.Url != nil:
-				to = *c.Url
-			case c.Endpoint != nil:
-				to = *c.Endpoint
-			}
-			if c.Reason != nil {
-				why = string(*c.Reason)
-			}
-			if c.LastStatus != nil {
-				status = strconv.Itoa(*c.LastStatus)
-			}
-			rows[i] = []string{c.Id, string(c.State), why, strconv.Itoa(c.Attempts), status, to}
+	}, callbackTable)
+}
+
+func callbackTable(list client.CallbackTaskList) string {
+	rows := make([][]string, len(list.Data))
+	for i, c := range list.Data {
+		to, why, status := "", "", ""
+		switch {
+		case c.Url != nil:
+			to = *c.Url
+		case c.Endpoint != nil:
+			to = *c.Endpoint
 		}
-		return table([]string{"ID", "STATE", "REASON", "ATTEMPTS", "STATUS", "TO"}, rows), err
-	})
+		if c.Reason != nil {
+			why = string(*c.Reason)
+		}
+		if c.LastStatus != nil {
+			status = strconv.Itoa(*c.LastStatus)
+		}
+		rows[i] = []string{c.Id, string(c.State), why, strconv.Itoa(c.Attempts), status, to}
+	}
+	return table([]string{"ID", "STATE", "REASON", "ATTEMPTS", "STATUS", "TO"}, rows)
 }
 
 // change makes a request that is answered with the task.
 func (s *session) change(ctx context.Context, c call, request func(*client.Client) (*http.Response, error)) error {
-	r, err := s.send(ctx, c, request)
-	if err != nil {
-		return err
-	}
-	return s.printDoc(r.body, func() (string, error) {
-		t, err := decode[client.Task](r)
-		return taskLine(t), err
-	})
+	return show(ctx, s, c, request, taskLine)
 }
 
 // filter selects tasks of a list.
