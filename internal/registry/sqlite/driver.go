@@ -80,8 +80,10 @@ func (d *Driver) Load(ctx context.Context) (registry.State, error) {
 }
 
 // Put implements [registry.Driver].
-func (d *Driver) Put(ctx context.Context, it registry.Item, expect int64, epoch string) (version int64, ok bool, err error) {
-	err = d.write(ctx, func(tx *sqlitedb.Tx) error {
+func (d *Driver) Put(ctx context.Context, it registry.Item, expect int64, epoch string) (int64, bool, error) {
+	var version int64
+	var ok bool
+	err := d.write(ctx, func(tx *sqlitedb.Tx) error {
 		version, ok = 0, false
 		var revision int64
 		_, err := tx.Row("SELECT revision FROM registry_items WHERE kind = ? AND project = ? AND name = ? AND deleted = 0",
@@ -108,8 +110,9 @@ func (d *Driver) Put(ctx context.Context, it registry.Item, expect int64, epoch 
 }
 
 // Seed implements [registry.Driver].
-func (d *Driver) Seed(ctx context.Context, s registry.State) (did bool, err error) {
-	err = d.write(ctx, func(tx *sqlitedb.Tx) error {
+func (d *Driver) Seed(ctx context.Context, s registry.State) (bool, error) {
+	var did bool
+	err := d.write(ctx, func(tx *sqlitedb.Tx) error {
 		did = false
 		var epoch string
 		var version int64
@@ -132,7 +135,10 @@ func (d *Driver) Seed(ctx context.Context, s registry.State) (did bool, err erro
 		}
 		return nil
 	})
-	return did && err == nil, err
+	if err != nil {
+		return false, err // did may still be written
+	}
+	return did, nil
 }
 
 // Touch implements [registry.Driver].

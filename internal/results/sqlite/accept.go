@@ -34,7 +34,10 @@ func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created,
 		}
 		return setPart(tx, setPayload, n, c.Payload)
 	})
-	return out, err
+	if err != nil {
+		return results.Created{}, err // out may still be written
+	}
+	return out, nil
 }
 
 // holder finds the row that has the key, or the id, already.
@@ -68,9 +71,10 @@ func (d *Driver) Accepted(ctx context.Context, id task.ID) error {
 }
 
 // Renew implements [results.Driver].
-func (d *Driver) Renew(ctx context.Context, id task.ID, old, next time.Time) (ok bool, err error) {
+func (d *Driver) Renew(ctx context.Context, id task.ID, old, next time.Time) (bool, error) {
+	var ok bool
 	now := d.millis()
-	err = d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
+	err := d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
 		// The sign stays: what Abandon leaves alone it goes on leaving alone.
 		n, err := tx.Exec(`UPDATE tasks SET accept_by = CASE WHEN accept_by < 0 THEN -?1 ELSE ?1 END
 			WHERE id = ?2 AND accept_by <> 0 AND abs(accept_by) = ?3 AND keep_till > ?4`,
@@ -78,7 +82,10 @@ func (d *Driver) Renew(ctx context.Context, id task.ID, old, next time.Time) (ok
 		ok = n > 0
 		return err
 	})
-	return ok, err
+	if err != nil {
+		return false, err // ok may still be written
+	}
+	return ok, nil
 }
 
 const selectAbandoned = `SELECT n, id, idem FROM tasks
@@ -92,7 +99,10 @@ func (d *Driver) Abandon(ctx context.Context, now time.Time, limit int) (int, er
 		n, err = removeAll(tx, selectAbandoned, millis(now), kept, limit)
 		return err
 	})
-	return n, err
+	if err != nil {
+		return 0, err // n may still be written
+	}
+	return n, nil
 }
 
 // forgetStep bounds what one call of Forget removes.

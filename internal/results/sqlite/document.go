@@ -22,9 +22,11 @@ const (
 const afterNames = "\xff"
 
 // SwapDocument implements [results.Driver].
-func (d *Driver) SwapDocument(ctx context.Context, doc task.Document) (present task.Document, ok bool, err error) {
+func (d *Driver) SwapDocument(ctx context.Context, doc task.Document) (task.Document, bool, error) {
+	var present task.Document
+	var ok bool
 	now := d.millis()
-	err = d.write(ctx, sqlitedb.Durable, func(tx *sqlitedb.Tx) error {
+	err := d.write(ctx, sqlitedb.Durable, func(tx *sqlitedb.Tx) error {
 		present = task.Document{Kind: doc.Kind, Group: doc.Group, Name: doc.Name}
 		_, err := tx.Row(readDocument, []any{doc.Kind, doc.Group, doc.Name, now}, &present.Version, &present.Data)
 		if err != nil {
@@ -40,7 +42,10 @@ func (d *Driver) SwapDocument(ctx context.Context, doc task.Document) (present t
 		_, err = tx.Exec(writeDocument, doc.Kind, doc.Group, doc.Name, doc.Version+1, doc.Data, millis(doc.KeepTill))
 		return err
 	})
-	return present, ok, err
+	if err != nil {
+		return task.Document{}, false, err // the others may still be written
+	}
+	return present, ok, nil
 }
 
 // ReadDocument implements [results.Driver].

@@ -110,7 +110,10 @@ func (d *Driver) Swap(ctx context.Context, s results.Swap) (results.Swapped, err
 		}
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return results.Swapped{}, err // out may still be written
+	}
+	return out, nil
 }
 
 func apply(tx *sqlitedb.Tx, p *present, s *results.Swap) (err error) {
