@@ -272,5 +272,5 @@ func (db *DB) release() error {
 	if db.write != nil {
 		errs = append(errs, db.write.Close())
 	}
-	return errors.Join(append(errs, db.lock.Close())...)
+	return errors.Join(append(errs, unlock(db.lock))...)
 }

@@ -12,3 +12,5 @@ import (
 func lockFile(string) (*os.File, error) {
 	return nil, errors.New("the embedded store is not supported on this system")
 }
+
+func unlock(f *os.File) error { return f.Close() }

@@ -32,6 +32,12 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
+// unlock gives the folder back. Closing alone would not while a child process
+// that is being forked at this moment has the file, too.
+func unlock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
+}
+
 func readPID(f *os.File) string {
 	var buf [32]byte
 	n, _ := f.ReadAt(buf[:], 0)
