@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,11 @@ func TestReadinessOutage(t *testing.T) {
 	}
 	public(200, `{"checks":[{"name":"broker","status":"ok"},{"name":"store","status":"unavailable"},{"name":"registry","status":"ok"}],"status":"degraded"}`)
 	in.submit(t, ep, nil)
+	// What is told on behalf of a request names it, however deep below the API.
+	tells := func(line string) bool {
+		return strings.Contains(line, `"acceptance not noted yet"`) && strings.Contains(line, `"request":"`)
+	}
+	until(t, "a line names the request", func() bool { return slices.ContainsFunc(in.lines(), tells) })
 	until(t, "the metrics say so", func() bool { return in.value(t, "taskgate_dependency_up", `dependency="store"`) == 0 })
 	redis.heal()
 	if again := p.becomes(t, "store", "ok", "ok", 200); !again.After(since) {

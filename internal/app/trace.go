@@ -35,7 +35,10 @@ func (a *App) tracing() error {
 		return fmt.Errorf("TASKGATE_OTLP_ENDPOINT: %w", err)
 	}
 	a.tracer = t
-	a.onStop("traces", t.Close)
+	a.onStop("traces", func(ctx context.Context) error {
+		t.Close(ctx)
+		return nil
+	})
 	return nil
 }
 

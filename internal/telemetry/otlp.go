@@ -38,6 +38,9 @@ type otlp struct {
 	log      *slog.Logger
 	exported func(spans int, err error)
 	failing  atomic.Bool
+
+	ctx  context.Context // ends every upload
+	quit context.CancelFunc
 }
 
 func newOTLP(opt TraceOptions) (*otlp, error) {
@@ -48,7 +51,10 @@ func newOTLP(opt TraceOptions) (*otlp, error) {
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/traces"
 	}
-	o := &otlp{url: u.String(), headers: make(http.Header), log: opt.Logger, exported: opt.Exported}
+	ctx, quit := context.WithCancel(context.Background())
+	o := &otlp{
+		ctx: ctx, quit: quit, url: u.String(), headers: make(http.Header), log: opt.Logger, exported: opt.Exported,
+	}
 	for name, value := range opt.Headers {
 		o.headers.Set(name, value)
 	}
@@ -91,6 +97,9 @@ func (o *otlp) UploadTraces(ctx context.Context, spans []*traces.ResourceSpans) 
 	if err := zip.Close(); err != nil {
 		return fmt.Errorf("compress: %w", err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(o.ctx, cancel)()
 	for try := 1; ; try++ {
 		again, err := o.post(ctx, body.Bytes())
 		if err == nil || again <= 0 || try == otlpTries {

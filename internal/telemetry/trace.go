@@ -55,6 +55,7 @@ const (
 type Tracer struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
+	client   *otlp
 	opt      TraceOptions
 }
 
@@ -82,11 +83,23 @@ func NewTracer(opt TraceOptions) (*Tracer, error) {
 			sdk.WithMaxQueueSize(spanQueue), sdk.WithMaxExportBatchSize(spanBatch),
 			sdk.WithBatchTimeout(spanEvery), sdk.WithExportTimeout(spanTimeout)),
 	)
-	return &Tracer{provider: provider, tracer: provider.Tracer("taskgate"), opt: opt}, nil
+	return &Tracer{provider: provider, tracer: provider.Tracer("taskgate"), client: client, opt: opt}, nil
 }
 
-// Close sends what waits, until ctx ends.
-func (t *Tracer) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }
+// closeTime bounds the end: a receiver that hangs must not hold up a stop.
+const closeTime = 5 * time.Second
+
+// Close sends what waits, for a few seconds and until ctx ends. What is left
+// then is lost.
+func (t *Tracer) Close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, closeTime)
+	defer cancel()
+	err := t.provider.Shutdown(ctx)
+	t.client.quit()
+	if err != nil {
+		t.client.log.WarnContext(ctx, "the last traces were not sent", "error", err)
+	}
+}
 
 // w3c is the one form in which traces cross processes.
 var w3c propagation.TraceContext
