@@ -97,9 +97,9 @@ func (p *places) rig() (*rig.Rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	moreFiles()
 	return &rig.Rig{
-		Root: root, Environ: environ, Log: os.Stderr, Lock: lock, Work: work, Product: filepath.Join(root, "bin"), Tools: filepath.Join(root, "bench", "bin"),
+		Files: moreFiles(),
+		Root:  root, Environ: environ, Log: os.Stderr, Lock: lock, Work: work, Product: filepath.Join(root, "bin"), Tools: filepath.Join(root, "bench", "bin"),
 	}, nil
 }
 
@@ -123,16 +123,17 @@ func claim(work string) (*os.File, error) {
 // files is how many may be open: 20,000 long-polls are as many connections.
 const files = 65536
 
-// moreFiles raises the limit as far as it goes; what is started gets the same.
-func moreFiles() {
+// moreFiles raises the limit as far as it goes, and returns it; what is started gets the same.
+func moreFiles() int {
 	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: files, Max: files}) == nil {
-		return
+		return files
 	}
 	var l syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil {
-		l.Cur = l.Max
+		l.Cur = min(l.Max, files)
 		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
 	}
+	return int(l.Cur)
 }
 
 func words(s string) []string {

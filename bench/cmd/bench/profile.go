@@ -130,12 +130,14 @@ func profileParked(ctx context.Context, run *rig.Run, n int, out string) error {
 		return err
 	}
 	tg := run.Taskgate
-	for _, what := range []string{"heap", "goroutine"} {
-		err = errors.Join(err, tg.Profile(ctx, tg.Front(), what, filepath.Join(out, run.System.Name+"-parked."+what)))
+	before := run.Usage(false)[tg.Front()].CPU
+	for what, name := range map[string]string{"heap": "heap", "goroutine": "goroutine", "profile?seconds=20": "cpu"} {
+		err = errors.Join(err, tg.Profile(ctx, tg.Front(), what, filepath.Join(out, run.System.Name+"-parked."+name)))
 	}
+	used := run.Usage(false)[tg.Front()].CPU - before
 	m := tg.Memory(ctx, tg.Front())
 	each := func(bytes float64) float64 { return bytes / (1 << 10) / float64(lot.Polls) }
-	fmt.Printf("%d long-polls: %.1f KiB each; heap %.1f, stacks %.1f, both of the whole process; profiles in %s\n",
-		lot.Polls, each(float64(lot.Held)), each(m.Heap), each(m.Stacks), out)
+	fmt.Printf("%d long-polls: %.1f KiB each; heap %.1f, stacks %.1f, both of the whole process; %.1f s of CPU in 20 s; profiles in %s\n",
+		lot.Polls, each(float64(lot.Held)), each(m.Heap), each(m.Stacks), used.Seconds(), out)
 	return err
 }

@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// wait is how long one long-poll may take; it is repeated until the result is there.
-	wait = "30s"
+	// wait is how long one long-poll may take; it is repeated until the result is there. parkedWait
+	// is Taskgate's longest: all are there before the first ends.
+	wait       = "30s"
+	parkedWait = "60s"
 	// excerpt bounds what a message quotes of an answer.
 	excerpt = 300
 )
@@ -127,7 +129,7 @@ func (h *httpTarget) post(ctx context.Context, path string, body []byte, key str
 
 func unexpected(what string, resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, excerpt))
-	return fmt.Errorf("%s: %s: %s", what, resp.Status, text)
+	return fmt.Errorf("%s: %s: %s", what, resp.Status, bytes.TrimSpace(text))
 }
 
 func (h *httpTarget) result(ctx context.Context, location string) ([]byte, error) {
@@ -135,7 +137,7 @@ func (h *httpTarget) result(ctx context.Context, location string) ([]byte, error
 		return h.callback(ctx, location)
 	}
 	for {
-		b, err := h.poll(ctx, location)
+		b, err := h.poll(ctx, location, wait)
 		if err != nil || b != nil {
 			return b, err
 		}
@@ -143,7 +145,7 @@ func (h *httpTarget) result(ctx context.Context, location string) ([]byte, error
 }
 
 // poll is one long-poll; nil without an error when there is no result yet.
-func (h *httpTarget) poll(ctx context.Context, location string) ([]byte, error) {
+func (h *httpTarget) poll(ctx context.Context, location, wait string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.t.Base+location+"/result?wait="+wait, nil)
 	if err != nil {
 		return nil, err

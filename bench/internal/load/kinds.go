@@ -135,8 +135,12 @@ func (r *runner) park(ctx context.Context) error {
 	var sent atomic.Int64
 	all := make(chan struct{})
 	var wg sync.WaitGroup
-	for _, handle := range handles {
+	pace := stats.Schedule{Start: time.Now(), Rate: parkRate}
+	for i, handle := range handles {
 		wg.Go(func() {
+			if !sleep(ctx, time.Until(pace.At(i))) {
+				return
+			}
 			r.stay(ctx, h, handle, func() {
 				if sent.Add(1) == int64(len(handles)) {
 					close(all)
@@ -175,11 +179,24 @@ func (r *runner) submitAll(ctx context.Context, handles []string) error {
 	return r.first
 }
 
+// parkRate is how many polls a second begin: people do not all come within the same millisecond.
+const parkRate = 500
+
+// sleep waits; false when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // stay polls for a task that does not end; sent is called once the first poll is written.
 func (r *runner) stay(ctx context.Context, h *httpTarget, handle string, sent func()) {
 	first := tracing(ctx, sent)
 	for poll := first; ctx.Err() == nil; poll = ctx {
-		b, err := h.poll(poll, handle)
+		b, err := h.poll(poll, handle, parkedWait)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:

@@ -22,6 +22,7 @@ type Rig struct {
 	Tools   string   // folder of the bench's own binaries
 	Work    string   // folder for data and logs, on the disk to be measured
 	Environ []string // of every process, without settings of Taskgate
+	Files   int      // how many a process may have open
 	Log     io.Writer
 	Lock    io.Closer // of the work folder; ends with the process
 	// Pprof has Taskgate serve profiles.
@@ -112,6 +113,9 @@ func (run *Run) env() []string {
 		"BENCH_POSTGRES_URL=" + run.Postgres, "BENCH_HANDLER_URL=" + run.HandlerURL,
 	})
 }
+
+// Files is how many a process may have open.
+func (run *Run) Files() int { return run.rig.Files }
 
 // Hold stops the work on the tasks of the run's target: they wait.
 func (run *Run) Hold(ctx context.Context) error { return run.hold(ctx) }

@@ -34,7 +34,7 @@ func idle(ctx context.Context, s *step) {
 const (
 	// parkers is how many client processes share the long-polls: each has its own ports and files.
 	parkers     = 2
-	parkWithin  = 45 * time.Second // the polls last 30 s, so that some are renewed meanwhile
+	parkWithin  = 60 * time.Second
 	probeRate   = 100
 	probeTime   = "200ms" // longer than it takes to park
 	parkSettles = 3 * time.Second
@@ -51,6 +51,10 @@ func parked(ctx context.Context, s *step) {
 func (s *step) parked(ctx context.Context, tg *rig.Taskgate) (map[string]float64, error) {
 	lot, err := Park(ctx, s.run, s.opt.Parked)
 	defer lot.Stop()
+	if lot.Polls < s.opt.Parked {
+		s.book.Skipped = append(s.book.Skipped, fmt.Sprintf("%s on %s: %d long-polls, a process may have %d files open here",
+			report.Parked, s.run.System.Name, lot.Polls, s.run.Files()))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -83,9 +87,13 @@ type Lot struct {
 	loads []*rig.Load
 }
 
-// Park parks n long-polls on tasks that do not end. Stop the lot, whatever happens.
+// otherFiles are those that a front needs besides its polls.
+const otherFiles = 600
+
+// Park parks n long-polls on tasks that do not end, or as many as may be open. Stop the lot,
+// whatever happens.
 func Park(ctx context.Context, run *rig.Run, n int) (*Lot, error) {
-	lot, tg := &Lot{Polls: n / parkers * parkers}, run.Taskgate
+	lot, tg := &Lot{Polls: min(n, run.Files()-otherFiles) / parkers * parkers}, run.Taskgate
 	if err := tg.Register(ctx, "parked", run.HandlerURL+"/"); err != nil {
 		return lot, err
 	}

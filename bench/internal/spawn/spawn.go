@@ -55,7 +55,7 @@ var jobs = sync.OnceValue(func() chan func() {
 	return c
 })
 
-// Start starts a process as the leader of its own group.
+// Start starts a process as the leader of its own session, so that no terminal reaches it, and group.
 func Start(spec Spec) (*Process, error) {
 	if spec.Ask == 0 {
 		spec.Ask = syscall.SIGTERM
@@ -64,7 +64,7 @@ func Start(spec Spec) (*Process, error) {
 	cmd.Dir = spec.Dir
 	cmd.Env = spec.Env
 	// A script that has children of its own must be asked, not killed.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: spec.Ask, Credential: spec.User}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: spec.Ask, Credential: spec.User}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
