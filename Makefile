@@ -48,6 +48,7 @@ clean: ## Remove ./bin and what the tests left behind (not the caches)
 test: generate-check lint lint-contract vet need-tools $(REPORT) ## Run every check and test, RabbitMQ and Redis included
 	TASKGATE_WEBHOOK_EXAMPLES="$$(scripts/fixtures)"; export TASKGATE_WEBHOOK_EXAMPLES; \
 	TASKGATE_NODE_TOOLS="$$(scripts/node-tools)"; export TASKGATE_NODE_TOOLS; \
+	PATH="$$(scripts/node-bin):$$PATH"; export PATH; \
 	export TASKGATE_REQUIRE_SERVICES=1 CGO_ENABLED=1; \
 	scripts/services run -- go test -json $(TEST_FLAGS) ./... | $(REPORT) -save .cache/test.json
 
@@ -62,7 +63,8 @@ lint: $(GOLANGCI) ## Lint and check the format
 .PHONY: lint-contract
 lint-contract: ## Lint openapi.yaml
 	export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true; \
-	"$$(scripts/node-tools)"/node_modules/.bin/redocly lint --format=stylish openapi.yaml 2>&1 | sed '/[╔║╚]/d'
+	tools="$$(scripts/node-tools)"; PATH="$$(scripts/node-bin):$$PATH"; \
+	"$$tools"/node_modules/.bin/redocly lint --format=stylish openapi.yaml 2>&1 | sed '/[╔║╚]/d'
 
 .PHONY: vet
 vet: ## Run go vet
@@ -86,6 +88,7 @@ cover: ## Measure coverage over all packages, services included, into coverage.h
 	export TASKGATE_REQUIRE_SERVICES=1; \
 	TASKGATE_WEBHOOK_EXAMPLES="$$(scripts/fixtures)"; export TASKGATE_WEBHOOK_EXAMPLES; \
 	TASKGATE_NODE_TOOLS="$$(scripts/node-tools)"; export TASKGATE_NODE_TOOLS; \
+	PATH="$$(scripts/node-bin):$$PATH"; export PATH; \
 	scripts/services run -- go test -p=$(TEST_P) -coverpkg=./... -coverprofile=coverage.out ./...
 	go tool cover -html=coverage.out -o coverage.html
 	go tool cover -func=coverage.out | tail -n 1

@@ -52,6 +52,6 @@ func (f *faults) err() error {
 }
 
 // at joins a JSON pointer and a key (RFC 6901, section 3).
-func at(pointer, key string) string {
-	return pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
-}
+func at(pointer, key string) string { return pointer + "/" + pointerEscapes.Replace(key) }
+
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")

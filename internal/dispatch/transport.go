@@ -20,7 +20,7 @@ const (
 	// connection that the other side closes while we write costs an attempt.
 	idleFor        = 25 * time.Second
 	idleConns      = 512
-	idlePerHost    = 32
+	idlePerHost    = 64 // as many attempts as an endpoint may have by default
 	maxHeaderBytes = 64 << 10
 	pingAfter      = 15 * time.Second
 	pingTimeout    = 10 * time.Second
