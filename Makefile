@@ -130,13 +130,15 @@ services-up: ## Start RabbitMQ and Redis for tests and print their URLs
 services-down: ## Stop what services-up started
 	@scripts/services down
 
-# The race detector needs a C compiler, the test that pastes the printed lines curl, and the one
-# of docs/receiving.md Python. Node and npm are installed by the scripts that use them.
+# The race detector needs a C compiler, the test that pastes the printed lines curl, the one of
+# docs/receiving.md Python, and that of the alert rules promtool. Node and npm are installed by the
+# scripts that use them.
 .PHONY: need-tools
 need-tools:
 	@command -v gcc >/dev/null || scripts/apt-install gcc libc6-dev
 	@command -v curl >/dev/null || scripts/apt-install curl
 	@command -v python3 >/dev/null || scripts/apt-install python3
+	@command -v promtool >/dev/null || scripts/apt-install prometheus
 	@PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || scripts/apt-install haproxy
 
 $(GOLANGCI): lint.mod lint.sum
