@@ -107,7 +107,7 @@ func (e *Engine) publishNew(ctx context.Context, m task.Message, acceptBy time.T
 	defer cancel()
 	if err := e.queue.Publish(pctx, m); err != nil {
 		if task.CodeOf(err) == task.CodeNotAccepted {
-			e.openForRepeat(ctx, m.ID, acceptBy)
+			e.refused(ctx, &m.Spec, acceptBy)
 			return task.Wrap(task.CodeNotAccepted, err, "the broker cannot take tasks now; nothing was accepted")
 		}
 		out := task.Wrap(task.CodeOutcomeUnknown, err, "the broker did not confirm in time; repeat with the same Idempotency-Key")
@@ -119,13 +119,18 @@ func (e *Engine) publishNew(ctx context.Context, m task.Message, acceptBy time.T
 	return nil
 }
 
-// openForRepeat lets a repeat with the same key try at once: nothing of the
-// first try can show up. Failing to say so only makes the repeat wait.
-func (e *Engine) openForRepeat(ctx context.Context, id task.ID, acceptBy time.Time) {
+// refused notes that nothing of an acceptance can show up: a repeat with its
+// key may try at once, and what has no key is for the next sweep, since nobody
+// knows of it. Failing to say so only makes them wait.
+func (e *Engine) refused(ctx context.Context, s *task.Spec, acceptBy time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opt.StoreTimeout)
 	defer cancel()
-	if _, err := e.store.Renew(ctx, id, acceptBy, e.now()); err != nil {
-		e.opt.Logger.WarnContext(ctx, "refused task stays reserved until its deadline", "task", id, "error", err)
+	next := e.now()
+	if s.IdempotentUntil.IsZero() {
+		next = next.Add(-IdempotencyMemory)
+	}
+	if _, err := e.store.Renew(ctx, s.ID, acceptBy, next); err != nil {
+		e.opt.Logger.WarnContext(ctx, "refused task stays reserved until its deadline", "task", s.ID, "error", err)
 	}
 }
 

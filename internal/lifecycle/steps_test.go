@@ -542,3 +542,26 @@ func TestSweepPassesOverATornRecord(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedTaskIsForgotten: nobody knows of a task that was surely not
+// accepted, unless it has a key, by which it may come again.
+func TestRefusedTaskIsForgotten(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"", "k"} {
+		w := newWorld()
+		s := submission()
+		s.IdempotencyKey = key
+		w.do(func(e *lifecycle.Engine) {
+			w.refuse()
+			w.ids++ // Accept takes one
+			_, err := e.Accept(context.Background(), s)
+			wantCode(t, err, task.CodeNotAccepted)
+			w.broken = false
+		})
+		w.now = w.now.Add(time.Minute)
+		w.do(func(e *lifecycle.Engine) { _, _ = e.Sweep(context.Background(), nil) })
+		if kept := len(w.rows) > 0; kept != (key != "") {
+			t.Errorf("key %q: kept %v", key, kept)
+		}
+	}
+}
