@@ -14,20 +14,6 @@ func reschedule(w *world, id task.ID, at time.Time) (s *task.Snapshot, err error
 	return s, err
 }
 
-// settleAll delivers what is due, again and again, for a while of virtual time.
-func settleAll(w *world) {
-	m := &model{w: w}
-	for range 50 {
-		for _, l := range append([]*letter(nil), w.queue...) {
-			if l.holder == nil && !w.now.Before(l.m.ETA) {
-				m.work(l, outcomes()[0])
-				m.finishAll()
-			}
-		}
-		w.now = w.now.Add(20 * time.Second)
-	}
-}
-
 func TestReschedule(t *testing.T) {
 	t.Parallel()
 	for name, to := range map[string]time.Duration{"later": 10 * time.Minute, "earlier": time.Minute, "at once": -time.Hour} {
@@ -42,7 +28,7 @@ func TestReschedule(t *testing.T) {
 			t.Fatalf("%s: %+v, %v, %d messages", name, got, err, len(w.queue))
 		}
 		w.promised[id] = promise{gen: 2, at: at}
-		settleAll(w)
+		rest(w)
 		if r := w.rows[id].snap; r.State != task.Succeeded || r.Starts != 1 || len(w.queue) != 0 || len(w.faults) > 0 {
 			t.Errorf("%s: %+v, %d messages, %v", name, r, len(w.queue), w.faults)
 		}
@@ -131,10 +117,10 @@ func TestRescheduleSurvivesADeathAtEachStep(t *testing.T) {
 					late = l.m.ETA
 				}
 			}
-			settleAll(w)
+			rest(w)
 			for len(w.queue) > 0 {
 				w.now = w.now.Add(time.Hour)
-				settleAll(w)
+				rest(w)
 			}
 			r := w.rows[id].snap
 			if r.State != task.Succeeded || len(w.ledger[id]) != 1 || len(w.faults) > 0 {
@@ -184,7 +170,7 @@ func TestReschedulesAtOnce(t *testing.T) {
 				a.step(proceed)
 			}
 		}
-		settleAll(w)
+		rest(w)
 		if r := w.rows[id].snap; r.State != task.Succeeded || len(w.ledger[id]) != 1 || len(w.faults) > 0 || w.promised[id].gen == 0 {
 			t.Errorf("%d: %+v, calls %v, %v", first, r, w.ledger[id], w.faults)
 		}
@@ -216,7 +202,7 @@ func TestRescheduleWhoseRecordIsUnknown(t *testing.T) {
 	}
 	w.promised[id] = promise{gen: w.rows[id].snap.Gen, at: w.now.Add(time.Hour)}
 	for range 5 {
-		settleAll(w)
+		rest(w)
 	}
 	if r := w.rows[id].snap; r.State != task.Succeeded || len(w.ledger[id]) != 1 || len(w.faults) > 0 {
 		t.Errorf("%+v, calls %v, %v", r, w.ledger[id], w.faults)
