@@ -108,8 +108,8 @@ func TestRevokedKeyOpensNothing(t *testing.T) {
 func TestKeyExpires(t *testing.T) {
 	t.Parallel()
 	targets(t, func(t *testing.T, tg *target) {
+		end := time.Now().Add(2 * time.Second) // at the earliest: the key is made after this
 		_, worker := tg.newKey(t, obj{"scopes": []string{"tasks:read", "keys:*"}, "expires_in": "2s"})
-		end := time.Now().Add(2 * time.Second)
 		worker.want(t, 200, "GET", "/v1/tasks", nil)
 		worker.want(t, 422, "POST", "/v1/keys", obj{"name": "longer", "scopes": []string{"tasks:read"}, "expires_in": "1h"})
 		var r reply
