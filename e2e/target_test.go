@@ -14,8 +14,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -321,13 +323,25 @@ func (p *process) stop() {
 	}
 }
 
-// freePort finds a port for a server that must keep it over a restart.
+// freePort finds a port for a server that must keep it over a restart: one
+// that no system gives to connections, of which the others' tests make many.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, many = 20_000, 12_000
+	for range many {
+		port := first + (os.Getpid()*97+int(ports.Add(1)))%many
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		addr := l.Addr().String()
+		if err := l.Close(); err == nil {
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
+
+// ports counts what freePort has looked at.
+var ports atomic.Int64
