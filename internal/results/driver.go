@@ -36,8 +36,10 @@ type Index struct {
 	Failed bool
 	// Hidden rows are in no list of their project.
 	Hidden bool
-	// ExpiresAt puts a live row into the index of Expiring; zero: not.
+	// ExpiresAt puts a live row into the index of Expiring; zero: not now.
 	ExpiresAt time.Time
+	// Expires says that ExpiresAt is set at some time of the row's life.
+	Expires bool
 }
 
 // Lane parts the live rows of an endpoint for counting, from 1 to [MaxLane].

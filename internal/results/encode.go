@@ -19,6 +19,7 @@ func index(s *task.Spec, r *task.Record) Index {
 	ix := Index{
 		Project: s.Project, Endpoint: s.EndpointID(), Created: s.CreatedAt,
 		Lane: laneOf(r.State), Failed: r.State == task.Failed, Hidden: s.CallbackOf != "",
+		Expires: !s.ExpiresAt.IsZero(),
 	}
 	// A running attempt began in time: only what waits can expire.
 	if r.State.Waiting() {

@@ -2,4 +2,4 @@
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 1 then
   redis.call('HDEL', KEYS[1], 'k')
 end
-return false
+return 1

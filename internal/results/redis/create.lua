@@ -5,8 +5,8 @@
 --       AcceptBy, KeepTill, field, value …
 local id, print, tag = ARGV[1], ARGV[2], ARGV[4]
 local digest = ARGV[5]
-local present = redis.call('HMGET', KEYS[1], 'v', 'h', 's', 'f')
-if present[1] then
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local present = redis.call('HMGET', KEYS[1], 'v', 'h', 's', 'f')
   return {id, present[1], present[2], present[3], present[4], 1, redis.call('ZSCORE', tag .. 'pend', id) or '0'}
 end
 if digest ~= '' then
@@ -23,11 +23,12 @@ if digest ~= '' then
   redis.call('SET', KEYS[2], id .. ' ' .. print, 'PXAT', ARGV[3])
 end
 local ix = {unpack(ARGV, 6, 12)}
-redis.call('HSET', KEYS[1], unpack(ARGV, 15))
-redis.call('PEXPIREAT', KEYS[1], ARGV[14])
-if ARGV[13] ~= '0' then
-  redis.call('HSET', KEYS[1], 'k', ix[2] .. ' ' .. digest .. ' ' .. ix[1])
+if ARGV[13] == '0' then
+  redis.call('HSET', KEYS[1], unpack(ARGV, 15))
+else
+  redis.call('HSET', KEYS[1], 'k', ix[2] .. ' ' .. digest .. ' ' .. ix[1], unpack(ARGV, 15))
   redis.call('ZADD', tag .. 'pend', ARGV[13], id)
 end
+redis.call('PEXPIREAT', KEYS[1], ARGV[14])
 place(tag, id, ix)
-return false
+return 1

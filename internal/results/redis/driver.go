@@ -74,6 +74,11 @@ func (d *Driver) open(ctx context.Context) error {
 	return nil
 }
 
+// done is the answer of a script that did what was asked and has nothing to
+// tell. A nil would be an error to go-redis, which looks at every error's chain
+// to see whether to try again.
+var done any = int64(1)
+
 // run runs a script.
 func (d *Driver) run(
 	ctx context.Context, what string, s *redis.Script, keys []string, args ...any,

@@ -3,4 +3,4 @@
 if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('ZREM', KEYS[1], ARGV[1])
 end
-return false
+return 1

@@ -9,4 +9,4 @@ if row[1] == ARGV[2] then
     redis.call('PEXPIREAT', KEYS[1], ARGV[4])
   end
 end
-return false
+return 1

@@ -25,10 +25,18 @@ func liveScore(ix *results.Index) int64 {
 	return int64(ix.Lane)<<laneBits + millis(ix.Created)
 }
 
+// expiry is 0 for a row that does not expire now, -1 for one that never does.
+func expiry(ix *results.Index) int64 {
+	if !ix.Expires && ix.ExpiresAt.IsZero() {
+		return -1
+	}
+	return millis(ix.ExpiresAt)
+}
+
 // placed are the arguments that say where a row is listed.
 func placed(ix *results.Index) []any {
 	return []any{
-		ix.Project, string(ix.Endpoint), millis(ix.Created), liveScore(ix), flag(ix.Failed), millis(ix.ExpiresAt), flag(ix.Hidden),
+		ix.Project, string(ix.Endpoint), millis(ix.Created), liveScore(ix), flag(ix.Failed), expiry(ix), flag(ix.Hidden),
 	}
 }
 
@@ -53,7 +61,7 @@ func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created,
 	if err != nil {
 		return results.Created{}, err
 	}
-	if reply == nil {
+	if reply == done {
 		return results.Created{New: true}, nil
 	}
 	return taken(reply)
@@ -125,7 +133,7 @@ func (d *Driver) Swap(ctx context.Context, s results.Swap) (results.Swapped, err
 	args = append(args, remove...)
 	args = append(args, set...)
 	reply, err := d.run(ctx, "swap", swapScript, []string{d.keys.row(s.ID), d.keys.waits(s.ID)}, args...)
-	if err != nil || reply == nil {
+	if err != nil || reply == done {
 		return results.Swapped{OK: err == nil}, err
 	}
 	present, err := rowOf(s.ID, reply)

@@ -38,6 +38,7 @@ func (k *kit) expires(in time.Duration) results.Create {
 	k.Helper()
 	c := k.row(k.id())
 	c.ExpiresAt = k.now.Add(in)
+	c.Expires = true
 	return k.create(c)
 }
 
