@@ -200,8 +200,10 @@ type Options struct {
 	WriteTimeout time.Duration
 	// ReadyTimeout bounds one readiness check; default 2 s.
 	ReadyTimeout time.Duration
-	Now          func() time.Time
-	Logger       *slog.Logger
+	// Quotas are those of a project that has none of its own.
+	Quotas task.Quotas
+	Now    func() time.Time
+	Logger *slog.Logger
 	// AccessLog has a line written for every request (but for health) that a
 	// log at level info shows; otherwise it takes level debug.
 	AccessLog bool

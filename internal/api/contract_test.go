@@ -178,7 +178,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 		if k.status < 400 || k.status > 599 || k.title == "" {
 			t.Errorf("%s: %+v", code, k)
 		}
-		if (k.status == 503) != (k.retryAfter > 0) && code != task.CodeInProgress {
+		if (k.status == 503 || k.status == 429) != (k.retryAfter > 0) && code != task.CodeInProgress {
 			t.Errorf("%s: Retry-After %d with %d", code, k.retryAfter, k.status)
 		}
 	}

@@ -50,7 +50,7 @@ func (s *Server) wantedKey(ctx context.Context, own *call, in *gen.KeyConfig) (t
 	r := reader{prefix: "/", note: note, opt: &opt}
 	now := opt.Now()
 	k := task.APIKey{
-		Project: own.who.Project, Name: in.Name,
+		Project: own.who.Project, Name: in.Name, Rate: rateOf(&own.who, in.Rate, r.fault),
 		ExpiresAt: r.moment(now, "expires_in", in.ExpiresIn, "expires_at", in.ExpiresAt).UTC().Truncate(time.Millisecond),
 	}
 	end := "expires_at"
@@ -164,7 +164,7 @@ func viewKey(k *task.APIKey, used time.Time) gen.Key {
 	out := gen.Key{
 		Id: k.ID, Prefix: auth.Shown(k.ID), Name: k.Name, Project: k.Project, CreatedAt: k.CreatedAt.UTC(),
 		CreatedBy: unlessZero(k.CreatedBy), ExpiresAt: viewTime(k.ExpiresAt), LastUsedAt: viewTime(used),
-		Scopes: make([]gen.Scope, len(k.Scopes)),
+		Scopes: make([]gen.Scope, len(k.Scopes)), Rate: viewRate(k.Rate),
 	}
 	for i, scope := range k.Scopes {
 		out.Scopes[i] = gen.Scope(scope)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -58,6 +59,9 @@ var kinds = map[task.Code]kind{
 	task.CodeNotAccepted:     {http.StatusServiceUnavailable, "Not accepted", 2},
 	task.CodeOutcomeUnknown:  {http.StatusServiceUnavailable, "Outcome unknown", 10},
 	task.CodeUnavailable:     {http.StatusServiceUnavailable, "Unavailable", 5},
+	task.CodeOverloaded:      {http.StatusServiceUnavailable, "Overloaded", 1},
+	task.CodeRateLimited:     {http.StatusTooManyRequests, "Too many requests", 1},
+	task.CodeQuotaExceeded:   {http.StatusTooManyRequests, "Quota exceeded", 5},
 }
 
 // problemType is in front of a code to make the URI of its kind of problem.
@@ -115,7 +119,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 	h := c.Response().Header()
 	h.Del(headerPreferenceApplied) // nothing was waited for
 	if k.retryAfter > 0 {
-		h.Set(echo.HeaderRetryAfter, strconv.Itoa(k.retryAfter))
+		h.Set(echo.HeaderRetryAfter, strconv.Itoa(max(k.retryAfter, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}
 	if e.Code == auth.CodeUnauthenticated {
 		h.Set(echo.HeaderWWWAuthenticate, `Bearer realm="taskgate"`)

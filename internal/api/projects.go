@@ -42,7 +42,7 @@ func (s *Server) findProject(ctx context.Context, name string) bool {
 	return ok
 }
 
-// PutProject creates a project, or gives it another secret.
+// PutProject creates a project, or gives it other quotas or another secret.
 func (s *Server) PutProject(c echo.Context, name gen.ProjectName) error {
 	own, ctx := callOf(c), c.Request().Context()
 	var in gen.ProjectConfig
@@ -64,6 +64,9 @@ func (s *Server) PutProject(c echo.Context, name gen.ProjectName) error {
 	var shown *string
 	created, p, err := s.Projects.UpdateProject(ctx, name, func(old *task.Project) (next task.Project, err error) {
 		next, shown, err = s.wantedProject(name, old, in.Secret)
+		if in.Quotas != nil {
+			next.Quotas = wantedQuotas(in.Quotas)
+		}
 		return next, err
 	})
 	if err != nil {
@@ -166,7 +169,7 @@ func noProject() error { return task.Errorf(task.CodeNotFound, "no such project"
 func (s *Server) viewProject(p *task.Project) gen.Project {
 	out := gen.Project{
 		Name: p.Name, Source: gen.ProjectSource(viewSource(p.Source)), CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
-		PublicKeys: p.CallbackSecret.PublicAt(s.opt.Now()),
+		PublicKeys: p.CallbackSecret.PublicAt(s.opt.Now()), Quotas: viewQuotas(p.Quotas.Or(s.opt.Quotas)),
 	}
 	if until := p.CallbackSecret.PreviousUntil; until.After(s.opt.Now()) {
 		out.PreviousSecretUntil = viewTime(until)

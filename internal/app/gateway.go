@@ -43,6 +43,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	srv, err := api.New(deps, api.Options{
 		MaxPayload: a.cfg.MaxPayload, MaxWait: a.cfg.MaxWait, MaxDelay: a.cfg.MaxDelay, Logger: a.log,
 		AccessLog: a.cfg.AccessLog, Audit: a.audit, Observer: requests{a.metrics, a.tracer},
+		Quotas: a.quotas(),
 	})
 	if err != nil {
 		return err
@@ -68,6 +69,15 @@ func (a *App) authenticator(b *backends) (api.Authenticator, error) {
 		return nil, err
 	}
 	return auth.NewKeys(b.registry, bootstrap), nil
+}
+
+// quotas are those of a project that has none of its own.
+func (a *App) quotas() task.Quotas {
+	q := task.Quotas{WaitingTasks: a.cfg.ProjectTasks, PayloadBytes: a.cfg.ProjectBytes}
+	if a.cfg.ProjectRate > 0 {
+		q.Rate = task.Rate{PerSecond: a.cfg.ProjectRate}.WithBurst()
+	}
+	return q
 }
 
 func (a *App) guard() *dispatch.Guard {

@@ -90,7 +90,7 @@ func (a *Keys) Authenticate(r *http.Request) (Principal, error) {
 		return Principal{}, task.Errorf(CodeUnauthenticated, "the key has expired")
 	}
 	a.store.UseKey(id, now)
-	return Principal{Project: k.Project, Scopes: k.Scopes, KeyID: id, ExpiresAt: k.ExpiresAt}, nil
+	return Principal{Project: k.Project, Scopes: k.Scopes, KeyID: id, ExpiresAt: k.ExpiresAt, Rate: k.Rate}, nil
 }
 
 func unknownKey() error { return task.Errorf(CodeUnauthenticated, "the key is not known") }

@@ -39,6 +39,8 @@ type Principal struct {
 	KeyID string
 	// ExpiresAt is the end of the key, zero for none.
 	ExpiresAt time.Time
+	// Rate is how often the key may call, zero for no limit.
+	Rate task.Rate
 }
 
 // Can reports whether the caller has the scope. Having "tasks:*" takes that

@@ -61,6 +61,7 @@ type keysCreateCmd struct {
 	Scope     []string `help:"What it may do, such as tasks:write or endpoints:*; repeat it, or separate scopes by commas." placeholder:"SCOPE" required:""`
 	ExpiresIn string   `help:"Its end from now on, such as 90d." placeholder:"DURATION" xor:"expiry"`
 	ExpiresAt string   `help:"Its end (RFC 3339)." placeholder:"TIME" xor:"expiry"`
+	Rate      string   `help:"How often it may call, as requests a second, or with a burst: 20 or 20/40." placeholder:"RATE"`
 	Quiet     bool     `help:"Print what authenticates only." short:"q"`
 }
 
@@ -69,6 +70,10 @@ func (c *keysCreateCmd) Run(ctx context.Context, s *session) error {
 	body := client.KeyConfig{Name: c.Name, ExpiresIn: opt(c.ExpiresIn), ExpiresAt: opt(c.ExpiresAt)}
 	for _, scope := range c.Scope {
 		body.Scopes = append(body.Scopes, client.Scope(scope))
+	}
+	var err error
+	if body.Rate, err = parseRate(c.Rate); err != nil {
+		return err
 	}
 	create := func(api *client.Client) (*http.Response, error) { return api.CreateKey(ctx, body) }
 	return show(ctx, s, call{}, create, func(k client.Key) string {
@@ -91,6 +96,7 @@ func keyBlock(k client.Key) string {
 	}
 	b.time("expires", k.ExpiresAt)
 	b.time("last used", k.LastUsedAt)
+	b.add("rate", rate(k.Rate))
 	b.secret("key", k.Key)
 	return b.String()
 }
@@ -110,7 +116,7 @@ func (c *keysRevokeCmd) Run(ctx context.Context, s *session) error {
 type projectsCmd struct {
 	List   projectsListCmd   `cmd:"" help:"List projects by name."`
 	Get    projectsGetCmd    `cmd:"" help:"Show projects."`
-	Put    projectsPutCmd    `cmd:"" help:"Create a project, or give it a callback secret."`
+	Put    projectsPutCmd    `cmd:"" help:"Create a project, or give it quotas or a callback secret."`
 	Delete projectsDeleteCmd `cmd:"" help:"Delete projects that are empty."`
 
 	RotateSecret projectsRotateCmd `cmd:"" help:"Give the project that is acted in a new secret for its callbacks."`
@@ -150,6 +156,7 @@ func (s *session) project(ctx context.Context, c call, request func(*client.Clie
 			b.add("public key", key)
 		}
 		b.time("old secret until", p.PreviousSecretUntil)
+		b.quotas(p.Quotas, p.Usage)
 		b.add("created", stamp(p.CreatedAt))
 		b.add("updated", stamp(p.UpdatedAt))
 		b.secret("secret", p.Secret)
@@ -160,6 +167,16 @@ func (s *session) project(ctx context.Context, c call, request func(*client.Clie
 type projectsPutCmd struct {
 	Name       string `arg:"" help:"Name of the project."`
 	SecretFile string `help:"File with the secret that signs its callbacks; a new project gets a generated one otherwise." placeholder:"FILE"`
+
+	Rate         string `help:"Quota: tasks a second that it may submit, or with a burst: 200 or 200/400." placeholder:"RATE"`
+	WaitingTasks int64  `help:"Quota: how many tasks that have not ended it may have." placeholder:"N"`
+	PayloadBytes int64  `help:"Quota: how many bytes of payloads." placeholder:"N"`
+}
+
+// Help is the command's longer help.
+func (*projectsPutCmd) Help() string {
+	return `Quotas that are given take the place of all that the project had; without any it keeps them. What is left out is
+the installation's.`
 }
 
 // Run puts the project.
@@ -168,8 +185,12 @@ func (c *projectsPutCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	body := client.ProjectConfig{Secret: secret}
+	if body.Quotas, err = c.quotas(); err != nil {
+		return err
+	}
 	return s.project(ctx, call{}, func(api *client.Client) (*http.Response, error) {
-		return api.PutProject(ctx, c.Name, client.ProjectConfig{Secret: secret})
+		return api.PutProject(ctx, c.Name, body)
 	})
 }
 

@@ -192,8 +192,9 @@ func (s *session) payload(arg string) ([]byte, error) {
 }
 
 // opt is a value that may be absent.
-func opt(value string) *string {
-	if value == "" {
+func opt[T comparable](value T) *T {
+	var zero T
+	if value == zero {
 		return nil
 	}
 	return &value

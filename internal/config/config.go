@@ -85,6 +85,14 @@ type Config struct {
 	KeepPayload int // largest payload that is kept beside the record of a task
 	Concurrency int // attempts at the same time in one process
 
+	MaxInflight int // requests to the API that are worked at the same time
+	MaxPolls    int // long-polls at the same time; 0: as many as the limit of open files allows
+
+	// Quotas of a project that has none of its own.
+	ProjectRate  float64 // tasks a second, over all gateways; 0: no limit
+	ProjectTasks int64   // that have not ended
+	ProjectBytes int64   // of payloads
+
 	MaxWait        time.Duration // longest long-poll
 	MaxDelay       time.Duration // furthest start of a task
 	PublishTimeout time.Duration // longest wait for the confirm of an accepted task

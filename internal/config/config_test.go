@@ -106,6 +106,7 @@ func TestDefaults(t *testing.T) {
 		Auth: AuthKeys, AdminKey: adminKey, SecretKey: []byte("0123456789abcdefghijklmnopqrstuv"),
 		EgressPorts: []uint16{80, 443},
 		MaxPayload:  1 << 20, KeepPayload: 16 << 10, Concurrency: 256,
+		MaxInflight: 256, ProjectTasks: 2_000_000, ProjectBytes: 8 << 30,
 		MaxWait: time.Minute, MaxDelay: 365 * 24 * time.Hour, PublishTimeout: 10 * time.Second, ShutdownGrace: 30 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: LogJSON, MetricsEndpoints: 500, MetricsBacklog: true, TraceSample: 1, TraceCallers: TraceLink,
 	}
@@ -141,6 +142,7 @@ var samples = map[string]string{
 	"AUTH": "none", "ADMIN_KEY": adminKey, "SECRET_KEY": secretKey64,
 	"EGRESS_ALLOW": "10.0.0.0/8,fd00::/8", "EGRESS_DENY": "10.1.0.0/16,10.9.9.9/32", "EGRESS_PORTS": "443,8443",
 	"EGRESS_RESOLVE": "a.example=10.0.0.1,b.example=::1", "EGRESS_CA_FILE": "ca.pem", "ENDPOINTS_FILE": "endpoints.yaml",
+	"MAX_INFLIGHT": "9", "MAX_POLLS": "8", "PROJECT_RATE": "0.5", "PROJECT_TASKS": "6", "PROJECT_BYTES": "3GiB",
 	"MAX_PAYLOAD": "2MiB", "KEEP_PAYLOAD": "1025B", "CONCURRENCY": "7",
 	"MAX_WAIT": "1m30s", "MAX_DELAY": "24h0m0s", "PUBLISH_TIMEOUT": "1.5s", "SHUTDOWN_GRACE": "5s",
 	"LOG_LEVEL": "debug", "LOG_FORMAT": "text", "ECHO": "true",
@@ -261,6 +263,7 @@ var bad = map[string]string{
 	"AMQP_URL": "http://u:poison@h", "REDIS_URL": "u:poison@h", "NAMESPACE": "Tg.1",
 	"AUTH": "poison", "ADMIN_KEY": "poison", "SECRET_KEY": "poison",
 	"EGRESS_ALLOW": "10.0.0.0/33", "EGRESS_DENY": "10.1.2.3/8", "EGRESS_PORTS": "0", "EGRESS_RESOLVE": "host",
+	"MAX_INFLIGHT": "7", "MAX_POLLS": "-1", "PROJECT_RATE": "1e6", "PROJECT_TASKS": "0", "PROJECT_BYTES": "1025GiB",
 	"MAX_PAYLOAD": "9MiB", "KEEP_PAYLOAD": "-1", "CONCURRENCY": "0",
 	"MAX_WAIT": "60", "MAX_DELAY": "8761h", "PUBLISH_TIMEOUT": "1ms", "SHUTDOWN_GRACE": "-1s",
 	"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "ECHO": "poison",

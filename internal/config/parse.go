@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -24,6 +25,8 @@ const (
 	anyPort  = "any"
 	keyBytes = 32
 	maxBytes = 1 << 30
+
+	maxManyBytes = 1 << 40
 )
 
 // The errors of parsers say what is expected and never repeat the value: the caller knows whether
@@ -49,6 +52,15 @@ func parseInt(v string) (int, error) {
 	return n, nil
 }
 
+func parseNumber(v string) (float64, error) {
+	n, err := strconv.ParseFloat(v, 64)
+	if err != nil || n < 0 || math.IsInf(n, 0) || math.IsNaN(n) {
+		return 0, errors.New("want a number that is not negative")
+	}
+
+	return n, nil
+}
+
 func parseDuration(v string) (time.Duration, error) {
 	d, err := time.ParseDuration(v)
 	if err != nil {
@@ -64,8 +76,17 @@ var units = []struct {
 	bytes  int
 }{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
-func parseBytes(v string) (int, error) {
-	fault := errors.New(`want a size such as "1MiB", "16KiB" or a number of bytes, at most 1GiB`)
+func parseBytes(v string) (int, error) { return parseBytesTo(v, maxBytes, "1GiB") }
+
+// parseManyBytes is for what is kept in stores, not in memory.
+func parseManyBytes(v string) (int64, error) {
+	n, err := parseBytesTo(v, maxManyBytes, "1024GiB")
+
+	return int64(n), err
+}
+
+func parseBytesTo(v string, most int, written string) (int, error) {
+	fault := fmt.Errorf(`want a size such as "1MiB", "16KiB" or a number of bytes, at most %s`, written)
 	number, factor := v, 1
 	for _, unit := range units {
 		if rest, ok := strings.CutSuffix(v, unit.suffix); ok {
@@ -75,7 +96,7 @@ func parseBytes(v string) (int, error) {
 		}
 	}
 	n, err := strconv.Atoi(number)
-	if err != nil || n < 0 || n > maxBytes/factor {
+	if err != nil || n < 0 || n > most/factor {
 		return 0, fault
 	}
 

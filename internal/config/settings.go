@@ -85,6 +85,14 @@ var table = build([]Setting{
 	size("KEEP_PAYLOAD", Roles(), "16KiB", "largest payload kept beside the record of a task, for a later replay",
 		func(c *Config) *int { return &c.KeepPayload }),
 	concurrency(),
+	count("MAX_INFLIGHT", withAPI, "256", "requests to the API that are worked at the same time, 8 to 65535; more wait for a moment, and are then refused with 503",
+		func(c *Config) *int { return &c.MaxInflight }),
+	count("MAX_POLLS", withAPI, "0", "long-polls at the same time; more are refused with 503. 0: as many as the limit of open files leaves room for",
+		func(c *Config) *int { return &c.MaxPolls }),
+	projectRate(),
+	count("PROJECT_TASKS", Roles(), "2000000", "tasks that have not ended of a project without a quota of its own",
+		func(c *Config) *int64 { return &c.ProjectTasks }),
+	projectBytes(),
 	duration("MAX_WAIT", withAPI, "60s", "longest long-poll",
 		func(c *Config) *durationOf { return &c.MaxWait }),
 	duration("MAX_DELAY", withAPI, "8760h", "furthest start of a task, at most 8760h",
@@ -229,6 +237,37 @@ func egressResolve() Setting {
 		Name: "EGRESS_RESOLVE", Roles: Roles(), Help: "addresses of hosts instead of DNS: `host=ip,…`",
 		set: func(c *Config, v string) (err error) { c.EgressResolve, err = parseHosts(v); return err },
 		get: func(c Config) string { return formatHosts(c.EgressResolve) },
+	}
+}
+
+func count[T int | int64](name string, roles []Role, def, help string, field func(*Config) *T) Setting {
+	return Setting{
+		Name: name, Roles: roles, Default: def, Help: help,
+		set: func(c *Config, v string) error {
+			n, err := parseInt(v)
+			*field(c) = T(n)
+
+			return err
+		},
+		get: func(c Config) string { return strconv.FormatInt(int64(*field(&c)), 10) },
+	}
+}
+
+func projectRate() Setting {
+	return Setting{
+		Name: "PROJECT_RATE", Roles: withAPI, Default: "0",
+		Help: "tasks a second, over all gateways, that a project without a quota of its own may submit or replay; 0: any number",
+		set:  func(c *Config, v string) (err error) { c.ProjectRate, err = parseNumber(v); return err },
+		get:  func(c Config) string { return strconv.FormatFloat(c.ProjectRate, 'g', -1, 64) },
+	}
+}
+
+func projectBytes() Setting {
+	return Setting{
+		Name: "PROJECT_BYTES", Roles: Roles(), Default: "8GiB",
+		Help: "bytes of payloads of tasks that have not ended, and of failed ones, of a project without a quota of its own; at most 1024GiB",
+		set:  func(c *Config, v string) (err error) { c.ProjectBytes, err = parseManyBytes(v); return err },
+		get:  func(c Config) string { return formatBytes(int(c.ProjectBytes)) },
 	}
 }
 

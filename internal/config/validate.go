@@ -21,6 +21,12 @@ const (
 	maxPayload = 8 << 20
 	// A consumer's prefetch is 16 bits on the wire.
 	maxConcurrency = 1<<16 - 1
+
+	minInflight = 8
+	maxPolls    = 1_000_000
+	minRate     = 0.01
+	maxRate     = 100_000
+	maxTasks    = 1_000_000_000
 )
 
 // Validate returns a [Faults] with everything that is wrong, or nil.
@@ -221,12 +227,23 @@ func (v *validator) limits() {
 	between(v, "MAX_DELAY", v.MaxDelay, time.Second, 365*24*time.Hour, time.Duration.String)
 	between(v, "PUBLISH_TIMEOUT", v.PublishTimeout, 100*time.Millisecond, 5*time.Minute, time.Duration.String)
 	between(v, "SHUTDOWN_GRACE", v.ShutdownGrace, 100*time.Millisecond, time.Hour, time.Duration.String)
+	v.admission()
 	if v.KeepPayload > v.MaxPayload && v.KeepPayload <= maxPayload {
 		v.faultf("KEEP_PAYLOAD", "is more than TASKGATE_MAX_PAYLOAD")
 	}
 }
 
-func between[T int | time.Duration](v *validator, name string, value, low, high T, format func(T) string) {
+func (v *validator) admission() {
+	between(v, "MAX_INFLIGHT", v.MaxInflight, minInflight, maxConcurrency, strconv.Itoa)
+	between(v, "MAX_POLLS", v.MaxPolls, 0, maxPolls, strconv.Itoa)
+	if v.ProjectRate != 0 && (v.ProjectRate < minRate || v.ProjectRate > maxRate) {
+		v.faultf("PROJECT_RATE", "%g: want 0, or from %g to %d", v.ProjectRate, minRate, maxRate)
+	}
+	between(v, "PROJECT_TASKS", v.ProjectTasks, 1, maxTasks, func(n int64) string { return strconv.FormatInt(n, 10) })
+	between(v, "PROJECT_BYTES", v.ProjectBytes, minPayload, maxManyBytes, func(n int64) string { return formatBytes(int(n)) })
+}
+
+func between[T int | int64 | time.Duration](v *validator, name string, value, low, high T, format func(T) string) {
 	if value < low || value > high {
 		v.faultf(name, "%s: want from %s to %s", format(value), format(low), format(high))
 	}

@@ -34,9 +34,8 @@ type Registry struct {
 	d   Driver
 	opt Options
 
-	sync   sync.Mutex                // one reconciliation with the store at a time
-	synced time.Time                 // begin of the last one that succeeded; guarded by sync
-	latest atomic.Pointer[time.Time] // the same, for who must not wait
+	rounds rounds
+	latest atomic.Pointer[time.Time] // begin of the last reconciliation that succeeded
 
 	mu      sync.RWMutex
 	state   State // Items unused: see items
@@ -115,29 +114,6 @@ func (r *Registry) Run(ctx context.Context) error {
 			r.opt.Logger.WarnContext(ctx, "registry cannot be read; the last known one stays in use", "error", err)
 		}
 	}
-}
-
-// Sync makes memory and store equal once: it loads what is newer, and gives
-// back what the store has lost.
-//
-// What was written anywhere before the call is seen after it, at the cost of
-// one small read. Calls at the same time share it.
-func (r *Registry) Sync(ctx context.Context) error {
-	then := r.opt.Now()
-	r.sync.Lock()
-	defer r.sync.Unlock()
-	begin := r.opt.Now()
-	if r.synced.After(then) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if err := r.reconcile(ctx); err != nil {
-		return fail(err)
-	}
-	r.synced = begin
-	r.latest.Store(&begin)
-	return nil
 }
 
 // Status tells how well the memory knows its store.

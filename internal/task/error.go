@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Code classifies an [Error]. The API has the one table from code to status.
@@ -22,6 +23,9 @@ const (
 	CodeOutcomeUnknown Code = "outcome_unknown" // perhaps stored: repeat with the same key
 	CodeUnavailable    Code = "unavailable"     // broker or store cannot be reached now
 	CodeReadOnly       Code = "read_only"
+	CodeRateLimited    Code = "rate_limited"   // too often
+	CodeQuotaExceeded  Code = "quota_exceeded" // the project has as much as it may have
+	CodeOverloaded     Code = "overloaded"     // more requests than can be worked
 	CodeInternal       Code = "internal"
 )
 
@@ -44,7 +48,9 @@ type Error struct {
 	Detail string // for the caller: no internals, no secrets
 	TaskID ID     // the task it is about, when the caller needs it
 	Faults []Fault
-	Err    error // the cause, for logs only
+	// RetryAfter is when a repeat makes sense, when that is known.
+	RetryAfter time.Duration
+	Err        error // the cause, for logs only
 }
 
 // Error implements error.

@@ -19,6 +19,8 @@ type APIKey struct {
 	CreatedAt time.Time `json:"created_at"`
 	CreatedBy string    `json:"created_by,omitempty"` // the id of the key that made it
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	// Rate is how often it may call; zero: no limit of its own.
+	Rate Rate `json:"rate,omitzero"`
 }
 
 // ExpiredAt reports whether the key opens nothing any more at now.

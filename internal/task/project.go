@@ -20,10 +20,12 @@ type Project struct {
 	CallbackSecret SealedSecret `json:"callback_secret"`
 	// Source says who made the project; FixedSecret that a file has a say
 	// about its secret.
-	Source      Source    `json:"source,omitempty"`
-	FixedSecret bool      `json:"fixed_secret,omitempty"`
-	CreatedAt   time.Time `json:"created_at"`
-	UpdatedAt   time.Time `json:"updated_at"`
+	Source      Source `json:"source,omitempty"`
+	FixedSecret bool   `json:"fixed_secret,omitempty"`
+	// Quotas are its own; what they do not say the installation does.
+	Quotas    Quotas    `json:"quotas,omitzero"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // Callbacks is the project's built-in endpoint. It has no URL: each callback

@@ -234,8 +234,11 @@ const (
 	ProblemCodeNotAccepted          ProblemCode = "not_accepted"
 	ProblemCodeNotFound             ProblemCode = "not_found"
 	ProblemCodeOutcomeUnknown       ProblemCode = "outcome_unknown"
+	ProblemCodeOverloaded           ProblemCode = "overloaded"
 	ProblemCodePayloadNotKept       ProblemCode = "payload_not_kept"
 	ProblemCodePayloadTooLarge      ProblemCode = "payload_too_large"
+	ProblemCodeQuotaExceeded        ProblemCode = "quota_exceeded"
+	ProblemCodeRateLimited          ProblemCode = "rate_limited"
 	ProblemCodeReadOnly             ProblemCode = "read_only"
 	ProblemCodeRequestTimeout       ProblemCode = "request_timeout"
 	ProblemCodeUnauthenticated      ProblemCode = "unauthenticated"
@@ -276,9 +279,15 @@ func (e ProblemCode) Valid() bool {
 		return true
 	case ProblemCodeOutcomeUnknown:
 		return true
+	case ProblemCodeOverloaded:
+		return true
 	case ProblemCodePayloadNotKept:
 		return true
 	case ProblemCodePayloadTooLarge:
+		return true
+	case ProblemCodeQuotaExceeded:
+		return true
+	case ProblemCodeRateLimited:
 		return true
 	case ProblemCodeReadOnly:
 		return true
@@ -1567,6 +1576,11 @@ type Key struct {
 	// Example: default
 	Project string `json:"project"`
 
+	// Rate How often, over all gateways together. Of a key: how often it may call, whatever it asks for; a key with a rate
+	// cannot make one without, or with a higher one. Of a project: how many tasks it may submit or replay; what is read
+	// does not count.
+	Rate *Rate `json:"rate,omitempty"`
+
 	// Scopes What it may do.
 	Scopes []Scope `json:"scopes"`
 }
@@ -1591,6 +1605,11 @@ type KeyConfig struct {
 	//
 	// Example: acme
 	Project *string `json:"project,omitempty"`
+
+	// Rate How often, over all gateways together. Of a key: how often it may call, whatever it asks for; a key with a rate
+	// cannot make one without, or with a higher one. Of a project: how many tasks it may submit or replay; what is read
+	// does not count.
+	Rate *Rate `json:"rate,omitempty"`
 
 	// Scopes What the key may do; only scopes that the key of the request has.
 	Scopes []Scope `json:"scopes"`
@@ -1659,6 +1678,11 @@ type Project struct {
 	// PublicKeys With `v1a`, the public keys that verify callbacks.
 	PublicKeys []string `json:"public_keys,omitempty"`
 
+	// Quotas What a project may use; for what is absent the installation's quota holds (`TASKGATE_PROJECT_RATE`,
+	// `TASKGATE_PROJECT_TASKS`, `TASKGATE_PROJECT_BYTES`). In a request, all of it takes the place of what was given
+	// before; without it the project keeps what it has.
+	Quotas *Quotas `json:"quotas,omitempty"`
+
 	// Secret The signing secret of its callbacks; only in the answer to the request that set or generated it. A private key
 	// that was generated is never shown.
 	Secret *string `json:"secret,omitempty"`
@@ -1668,6 +1692,10 @@ type Project struct {
 
 	// UpdatedAt When it last changed.
 	UpdatedAt time.Time `json:"updated_at"`
+
+	// Usage What the project uses now, a few seconds late at most; shown where one project is asked for, and not while the
+	// store is away.
+	Usage *ProjectUsage `json:"usage,omitempty"`
 }
 
 // ProjectSource `file`: the server's endpoints file has it; it cannot be deleted here.
@@ -1675,6 +1703,11 @@ type ProjectSource string
 
 // ProjectConfig defines model for ProjectConfig.
 type ProjectConfig struct {
+	// Quotas What a project may use; for what is absent the installation's quota holds (`TASKGATE_PROJECT_RATE`,
+	// `TASKGATE_PROJECT_TASKS`, `TASKGATE_PROJECT_BYTES`). In a request, all of it takes the place of what was given
+	// before; without it the project keeps what it has.
+	Quotas *Quotas `json:"quotas,omitempty"`
+
 	// Secret Signing secret of the project's callbacks (Standard Webhooks), as that of an endpoint. It
 	// takes the place of the present one at once; see `POST /v1/callback-secret/rotate` for an overlap. Absent:
 	// kept, or generated for a new project.
@@ -1688,6 +1721,62 @@ type ProjectList struct {
 
 	// NextCursor For the next page; absent on the last one.
 	NextCursor *string `json:"next_cursor,omitempty"`
+}
+
+// ProjectUsage What the project uses now, a few seconds late at most; shown where one project is asked for, and not while the
+// store is away.
+type ProjectUsage struct {
+	// KeptBytes Bytes of the payloads of failed tasks that are kept.
+	//
+	// Example: 0
+	KeptBytes int64 `json:"kept_bytes"`
+
+	// WaitingBytes Bytes of their payloads.
+	//
+	// Example: 240800
+	WaitingBytes int64 `json:"waiting_bytes"`
+
+	// WaitingTasks Tasks that have not ended, callbacks included.
+	//
+	// Example: 1204
+	WaitingTasks int64 `json:"waiting_tasks"`
+}
+
+// Quotas What a project may use; for what is absent the installation's quota holds (`TASKGATE_PROJECT_RATE`,
+// `TASKGATE_PROJECT_TASKS`, `TASKGATE_PROJECT_BYTES`). In a request, all of it takes the place of what was given
+// before; without it the project keeps what it has.
+type Quotas struct {
+	// PayloadBytes How many bytes of payloads of tasks that have not ended, and of failed ones whose payload is kept for a
+	// replay. The latter get at most half of it: the payload of a task that fails beyond that is not kept.
+	//
+	//
+	// Example: 1073741824
+	PayloadBytes *int64 `json:"payload_bytes,omitempty"`
+
+	// Rate How often, over all gateways together. Of a key: how often it may call, whatever it asks for; a key with a rate
+	// cannot make one without, or with a higher one. Of a project: how many tasks it may submit or replay; what is read
+	// does not count.
+	Rate *Rate `json:"rate,omitempty"`
+
+	// WaitingTasks How many tasks that have not ended it may have.
+	//
+	// Example: 100000
+	WaitingTasks *int64 `json:"waiting_tasks,omitempty"`
+}
+
+// Rate How often, over all gateways together. Of a key: how often it may call, whatever it asks for; a key with a rate
+// cannot make one without, or with a higher one. Of a project: how many tasks it may submit or replay; what is read
+// does not count.
+type Rate struct {
+	// Burst How many at once after a pause; by default those of two seconds.
+	//
+	// Example: 40
+	Burst *int `json:"burst,omitempty"`
+
+	// PerSecond How many a second in the long run.
+	//
+	// Example: 20
+	PerSecond float64 `json:"per_second"`
 }
 
 // Reason Why a task is in its state, or why an attempt ended as it did.
@@ -2183,6 +2272,9 @@ type TaskEnded = Task
 
 // TaskRestarted One unit of work, and what is known of it.
 type TaskRestarted = Task
+
+// TooManyRequests RFC 9457 problem details.
+type TooManyRequests = Problem
 
 // Unauthorized RFC 9457 problem details.
 type Unauthorized = Problem
