@@ -44,6 +44,7 @@ const (
 // DB is one Redis. It is safe for concurrent use.
 type DB struct {
 	client *redis.Client
+	lane   *lane
 	bus    *bus
 	log    *slog.Logger
 	close  sync.Once
@@ -74,6 +75,9 @@ func New(rawURL string, opt Options) (*DB, error) {
 	client := redis.NewClient(tuned(o))
 	db := &DB{client: client, log: opt.Logger, bus: newBus(client, opt.Logger)}
 	client.AddHook(&db.dials)
+	if db.lane, err = newLane(client); err != nil {
+		return nil, fmt.Errorf("share round trips to Redis: %w", err)
+	}
 	return db, nil
 }
 

@@ -86,7 +86,7 @@ func (d *Driver) run(
 	if err := d.open(ctx); err != nil {
 		return nil, err
 	}
-	reply, err = s.Run(ctx, d.c, keys, args...).Result()
+	reply, err = d.db.Run(ctx, s, keys, args...)
 	return reply, fail(what, err)
 }
 

@@ -18,7 +18,7 @@ func (d *Driver) Read(ctx context.Context, id task.ID, withResult bool) (results
 	if !withResult {
 		fields = fields[:rowFields]
 	}
-	reply, err := d.c.HMGet(ctx, d.keys.row(id), fields...).Result()
+	reply, err := d.db.Fields(ctx, d.keys.row(id), fields...)
 	if err != nil {
 		return results.Row{}, fail("read", err)
 	}
