@@ -19,11 +19,11 @@ type client struct {
 	checker *contracttest.Checker
 }
 
-func newClient(t *testing.T, s *api.Server) *client {
-	t.Helper()
+func newClient(tb testing.TB, s *api.Server) *client {
+	tb.Helper()
 	checker, err := contracttest.Shared()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &client{handler: s.Handler(), checker: checker}
 }

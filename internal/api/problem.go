@@ -118,6 +118,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 	h := c.Response().Header()
 	h.Del(headerPreferenceApplied) // nothing was waited for
+	h.Del(echo.HeaderLocation)     // nor is there anything to be found
 	if k.retryAfter > 0 {
 		h.Set(echo.HeaderRetryAfter, strconv.Itoa(max(k.retryAfter, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}

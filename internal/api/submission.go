@@ -60,12 +60,16 @@ func (r *reader) time(field string, text *string) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	at, err := time.Parse(time.RFC3339, *text)
-	if err != nil {
+	// In UTC, as it is shown, an offset can lead out of the years that RFC 3339
+	// can write.
+	if year := at.UTC().Year(); err != nil || year < 0 || year > lastYear {
 		r.fault(field, notATime)
 		return time.Time{}, false
 	}
 	return at, true
 }
+
+const lastYear = 9999
 
 // window notes bounds of a time that exclude each other.
 func (r *reader) window(field string, from, before time.Time) {

@@ -79,8 +79,8 @@ func (w *world) enter(what string) error {
 }
 
 // server makes an API over w with one endpoint, "emails".
-func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *api.Server {
-	t.Helper()
+func (w *world) server(tb testing.TB, change ...func(*api.Deps, *api.Options)) *api.Server {
+	tb.Helper()
 	w.endpoints["emails"] = task.Endpoint{
 		Project: project, Name: "emails", URL: "https://app.example.com/", Method: "POST",
 		Timeout: task.Duration(30 * time.Second), Result: task.ResultPolicy{MaxBytes: 1000},
@@ -88,7 +88,7 @@ func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *a
 	}
 	key, err := auth.NewAdminKey(adminKey)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	deps := api.Deps{
 		Engine: w, Results: w, Waiter: w, Jobs: jobs{w}, Endpoints: registry{w},
@@ -107,7 +107,7 @@ func (w *world) server(t *testing.T, change ...func(*api.Deps, *api.Options)) *a
 	}
 	s, err := api.New(deps, opt)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

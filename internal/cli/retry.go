@@ -44,13 +44,16 @@ func again(repeatable bool, n int, resp *http.Response, err error) (delay time.D
 	return after, ok
 }
 
+// maxRetryAfter is the longest that a server can make a command wait.
+const maxRetryAfter = time.Hour
+
 // retryAfter reads the header's seconds.
 func retryAfter(value string) (time.Duration, bool) {
-	n, err := strconv.Atoi(strings.TrimSpace(value))
-	if err != nil || n < 0 {
+	n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
+	if err != nil {
 		return 0, false
 	}
-	return time.Duration(n) * time.Second, true
+	return min(time.Duration(n)*time.Second, maxRetryAfter), true
 }
 
 // backoff doubles from minBackoff to maxBackoff; the later half of each delay

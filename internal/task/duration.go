@@ -13,7 +13,11 @@ import (
 // units and days, e.g. "90s", "1h30m", "7d", "1d12h".
 type Duration time.Duration
 
-const day = 24 * time.Hour
+const (
+	day = 24 * time.Hour
+	// longest is what can be written in days and read back.
+	longest = (1<<16)*day - 1
+)
 
 var errDuration = errors.New(`must be a duration such as "500ms", "90s", "1h30m" or "7d"`)
 
@@ -35,10 +39,10 @@ func ParseDuration(s string) (time.Duration, error) {
 	if err != nil || d < 0 || strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "+") {
 		return 0, errDuration
 	}
-	if d+days < 0 {
+	if d += days; d < 0 || d > longest {
 		return 0, errDuration
 	}
-	return d + days, nil
+	return d, nil
 }
 
 // String writes the shortest form that [ParseDuration] reads back.

@@ -27,6 +27,8 @@ const (
 	otlpPause   = 500 * time.Millisecond
 	otlpTimeout = 5 * time.Second // of one try
 	otlpAnswer  = 64 << 10
+
+	longestPause = time.Minute // asked for by the receiver
 )
 
 // otlp sends spans by OTLP over HTTP, in protobuf. The library's own client
@@ -141,12 +143,22 @@ func (o *otlp) post(ctx context.Context, body []byte) (again time.Duration, err 
 		return 0, nil
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusBadGateway,
 		resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusGatewayTimeout:
-		if sec, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && sec > 0 {
-			pause = time.Duration(sec) * time.Second
+		if wait, told := retryAfter(resp.Header); told {
+			pause = wait
 		}
 		return pause, fmt.Errorf("the receiver answered %s", resp.Status)
 	}
 	return 0, fmt.Errorf("the receiver answered %s", resp.Status)
+}
+
+// retryAfter reads the header's seconds. More than longestPause is not waited:
+// the spans behind these would be lost meanwhile.
+func retryAfter(h http.Header) (time.Duration, bool) {
+	sec, err := strconv.ParseUint(h.Get("Retry-After"), 10, 32)
+	if err != nil || sec == 0 {
+		return 0, false
+	}
+	return min(time.Duration(sec)*time.Second, longestPause), true
 }
 
 // quietly exports and tells our log of failures; the library would write them
