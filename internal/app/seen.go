@@ -85,15 +85,16 @@ type operators struct {
 }
 
 // DisableEndpoint does what a handler asked for by its answer.
-func (o operators) DisableEndpoint(ctx context.Context, id task.EndpointID, why task.Reason) error {
-	err := o.Registry.DisableEndpoint(ctx, id, why)
-	if ep, _, ok := o.EndpointByID(id); ok {
-		outcome := "done"
-		if err != nil {
-			outcome = string(task.CodeOf(err))
-		}
-		audit(ctx, o.audit, "disableEndpoint", "handler", ep.Project, ep.Name, outcome, slog.String("reason", string(why)))
+func (o operators) DisableEndpoint(ctx context.Context, called *task.Endpoint, why task.Reason) error {
+	held, err := o.Registry.DisableEndpoint(ctx, called, why)
+	outcome := "done"
+	switch {
+	case err != nil:
+		outcome = string(task.CodeOf(err))
+	case !held:
+		return nil
 	}
+	audit(ctx, o.audit, "disableEndpoint", "handler", called.Project, called.Name, outcome, slog.String("reason", string(why)))
 	return err
 }
 

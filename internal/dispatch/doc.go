@@ -38,7 +38,9 @@ type Endpoints interface {
 	Endpoints(project string) []task.Endpoint
 	// Changes is closed at the next change.
 	Changes() <-chan struct{}
-	DisableEndpoint(ctx context.Context, id task.EndpointID, why task.Reason) error
+	// DisableEndpoint holds the endpoint's tasks, unless it has another URL
+	// than the one that was called.
+	DisableEndpoint(ctx context.Context, called *task.Endpoint, why task.Reason) error
 }
 
 // Secrets opens an endpoint's signing secrets, the current one first.

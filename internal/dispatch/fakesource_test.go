@@ -54,7 +54,7 @@ func (f *fakeEndpoints) Changes() <-chan struct{} {
 	return f.changed
 }
 
-func (f *fakeEndpoints) DisableEndpoint(_ context.Context, id task.EndpointID, why task.Reason) error {
+func (f *fakeEndpoints) DisableEndpoint(_ context.Context, called *task.Endpoint, why task.Reason) error {
 	f.mu.Lock()
 	if f.fails > 0 {
 		f.fails--
@@ -62,7 +62,11 @@ func (f *fakeEndpoints) DisableEndpoint(_ context.Context, id task.EndpointID, w
 		return errFake
 	}
 	f.mu.Unlock()
-	f.change(func() { f.eps[id].Disabled = why })
+	f.change(func() {
+		if ep := f.eps[called.ID()]; ep.URL == called.URL {
+			ep.Disabled = why
+		}
+	})
 	return nil
 }
 

@@ -191,9 +191,9 @@ func (h *Handler) settle(
 // disable holds the endpoint's other tasks. If it fails, the next 410 tries
 // again.
 func (h *Handler) disable(ctx context.Context, log *slog.Logger, ep *task.Endpoint) {
-	log.WarnContext(ctx, "endpoint says it is gone: disabled, its tasks are held", "project", ep.Project)
+	log.WarnContext(ctx, "endpoint says it is gone: its tasks are held, unless it has got another URL", "project", ep.Project)
 	h.try(ctx, log, "disable endpoint", disableTries, func(ctx context.Context) error {
-		return h.endpoints.DisableEndpoint(ctx, ep.ID(), task.ReasonGone)
+		return h.endpoints.DisableEndpoint(ctx, ep, task.ReasonGone)
 	})
 }
 

@@ -62,26 +62,25 @@ func (r *Registry) DeleteEndpoint(ctx context.Context, project, name string) err
 	return remove(ctx, r, endpoints, endpointKey(project, name), nil)
 }
 
-// DisableEndpoint holds the endpoint's tasks because of reason. An endpoint
-// that is disabled already keeps its first reason; a built-in one is never
-// disabled, since its tasks go to as many receivers as there are callbacks.
-func (r *Registry) DisableEndpoint(ctx context.Context, id task.EndpointID, reason task.Reason) error {
-	found, _, ok := r.EndpointByID(id)
-	switch {
-	case !ok:
-		return task.Errorf(task.CodeNotFound, "no such endpoint")
-	case found.Builtin:
-		return nil
+// DisableEndpoint holds the endpoint's tasks because of reason, and reports
+// whether it did. called is the endpoint as the attempt knew it that brought
+// the reason: one that has another URL by now was repaired, and what its old
+// one said is no news. An endpoint that is disabled already keeps its first
+// reason; a built-in one is never disabled, since its tasks go to as many
+// receivers as there are callbacks.
+func (r *Registry) DisableEndpoint(ctx context.Context, called *task.Endpoint, reason task.Reason) (held bool, err error) {
+	if called.Builtin {
+		return false, nil
 	}
-	_, _, err := r.UpdateEndpoint(ctx, found.Project, found.Name, func(old *task.Endpoint) (task.Endpoint, error) {
-		switch {
-		case old == nil:
+	_, _, err = r.UpdateEndpoint(ctx, called.Project, called.Name, func(old *task.Endpoint) (task.Endpoint, error) {
+		if held = false; old == nil {
 			return task.Endpoint{}, task.Errorf(task.CodeNotFound, "no such endpoint")
-		case old.Disabled != task.ReasonNone:
+		}
+		if old.Disabled != task.ReasonNone || old.URL != called.URL {
 			return task.Endpoint{}, task.ErrUnchanged
 		}
-		old.Disabled = reason
+		old.Disabled, held = reason, true
 		return *old, nil
 	})
-	return err
+	return held && err == nil, err
 }

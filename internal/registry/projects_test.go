@@ -84,8 +84,8 @@ func TestBuiltin(t *testing.T) {
 
 	// Nobody changes it.
 	before := f.s.Version
-	if err := r.DisableEndpoint(t.Context(), id, task.ReasonGone); err != nil {
-		t.Error(err)
+	if held, err := r.DisableEndpoint(t.Context(), ep, task.ReasonGone); held || err != nil {
+		t.Error(held, err)
 	}
 	if _, _, err := r.UpdateEndpoint(t.Context(), "p", task.CallbackEndpoint, url("x")); task.CodeOf(err) != task.CodeInvalid {
 		t.Error(err)

@@ -219,16 +219,35 @@ func TestDisable(t *testing.T) {
 	r := registry.New(newFake(), registry.Options{})
 	put(t, r, "p", "a")
 	id := task.MakeEndpointID("p", "a")
-	for _, why := range []task.Reason{task.ReasonGone, task.ReasonInternal} {
-		if err := r.DisableEndpoint(t.Context(), id, why); err != nil {
-			t.Fatal(err)
+	called, _, _ := r.EndpointByID(id)
+	for i, why := range []task.Reason{task.ReasonGone, task.ReasonInternal} {
+		if held, err := r.DisableEndpoint(t.Context(), called, why); err != nil || held != (i == 0) {
+			t.Fatal(held, err)
 		}
 	}
 	if ep, _, _ := r.EndpointByID(id); ep.Disabled != task.ReasonGone {
 		t.Fatalf("disabled %q", ep.Disabled)
 	}
-	if err := r.DisableEndpoint(t.Context(), "nobody", task.ReasonGone); task.CodeOf(err) != task.CodeNotFound {
+	nobody := &task.Endpoint{Project: "p", Name: "nobody"}
+	if _, err := r.DisableEndpoint(t.Context(), nobody, task.ReasonGone); task.CodeOf(err) != task.CodeNotFound {
 		t.Fatal(err)
+	}
+}
+
+// What an old URL says late does not hold the tasks of the one that replaced it.
+func TestDisableRepaired(t *testing.T) {
+	r := registry.New(newFake(), registry.Options{})
+	put(t, r, "p", "a")
+	id := task.MakeEndpointID("p", "a")
+	called, _, _ := r.EndpointByID(id)
+	if _, _, err := r.UpdateEndpoint(t.Context(), "p", "a", url("https://repaired.example/")); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := r.DisableEndpoint(t.Context(), called, task.ReasonGone); held || err != nil {
+		t.Fatal(held, err)
+	}
+	if ep, _, _ := r.EndpointByID(id); ep.Disabled != task.ReasonNone {
+		t.Fatalf("disabled %q", ep.Disabled)
 	}
 }
 
