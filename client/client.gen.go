@@ -3000,7 +3000,8 @@ type ClientInterface interface {
 	// Accepts a task with a JSON payload. The answer is sent only after the task is stored durably: from then on it is
 	// never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 	//
-	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task, also when its
+	// `expires_at` has passed meanwhile.
 	//
 	// With a `callback` the submitter is told of the task's end by a signed request, see below.
 	//
@@ -3014,7 +3015,8 @@ type ClientInterface interface {
 	// Accepts a task with a JSON payload. The answer is sent only after the task is stored durably: from then on it is
 	// never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 	//
-	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task, also when its
+	// `expires_at` has passed meanwhile.
 	//
 	// With a `callback` the submitter is told of the task's end by a signed request, see below.
 	//
@@ -3910,7 +3912,8 @@ func (c *Client) ListTasks(ctx context.Context, params *ListTasksParams, reqEdit
 // Accepts a task with a JSON payload. The answer is sent only after the task is stored durably: from then on it is
 // never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 //
-// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task, also when its
+// `expires_at` has passed meanwhile.
 //
 // With a `callback` the submitter is told of the task's end by a signed request, see below.
 //
@@ -3934,7 +3937,8 @@ func (c *Client) SubmitTaskWithBody(ctx context.Context, params *SubmitTaskParam
 // Accepts a task with a JSON payload. The answer is sent only after the task is stored durably: from then on it is
 // never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 //
-// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task, also when its
+// `expires_at` has passed meanwhile.
 //
 // With a `callback` the submitter is told of the task's end by a signed request, see below.
 //
@@ -6807,7 +6811,8 @@ type ClientWithResponsesInterface interface {
 	// Accepts a task with a JSON payload. The answer is sent only after the task is stored durably: from then on it is
 	// never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 	//
-	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task, also when its
+	// `expires_at` has passed meanwhile.
 	//
 	// With a `callback` the submitter is told of the task's end by a signed request, see below.
 	//
@@ -6821,7 +6826,8 @@ type ClientWithResponsesInterface interface {
 	// Accepts a task with a JSON payload. The answer is sent only after the task is stored durably: from then on it is
 	// never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 	//
-	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+	// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task, also when its
+	// `expires_at` has passed meanwhile.
 	//
 	// With a `callback` the submitter is told of the task's end by a signed request, see below.
 	//
@@ -14596,7 +14602,8 @@ func (c *ClientWithResponses) ListTasksWithResponse(ctx context.Context, params 
 // Accepts a task with a JSON payload. The answer is sent only after the task is stored durably: from then on it is
 // never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 //
-// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task, also when its
+// `expires_at` has passed meanwhile.
 //
 // With a `callback` the submitter is told of the task's end by a signed request, see below.
 //
@@ -14616,7 +14623,8 @@ func (c *ClientWithResponses) SubmitTaskWithBodyWithResponse(ctx context.Context
 // Accepts a task with a JSON payload. The answer is sent only after the task is stored durably: from then on it is
 // never lost. With `wait`, the answer is 200 with the ended task if it ends in time, else 202.
 //
-// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task.
+// Send an `Idempotency-Key` to make a repeat safe: the same key and request return the first task, also when its
+// `expires_at` has passed meanwhile.
 //
 // With a `callback` the submitter is told of the task's end by a signed request, see below.
 //

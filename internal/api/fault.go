@@ -11,6 +11,8 @@ import (
 type faults struct {
 	params []task.Fault // query parameters, path and headers
 	body   []task.Fault
+	// late: one of them is none but for the time at which it is looked at.
+	late bool
 }
 
 // param notes a fault of a parameter or header.
@@ -33,6 +35,16 @@ func add(list *[]task.Fault, pointer, detail string) {
 	if len(*list) < maxFaults && !slices.ContainsFunc(*list, func(f task.Fault) bool { return f.Pointer == pointer }) {
 		*list = append(*list, task.Fault{Pointer: pointer, Detail: detail})
 	}
+}
+
+// unlessLate is the refusal of a submission. The repeat of one that was
+// accepted may come when it would be too late to accept it: with a key and no
+// other fault, late is what it is refused with if it is not known.
+func (f *faults) unlessLate(key string) (late, err error) {
+	if err = f.err(); key != "" && f.late && len(f.params)+len(f.body) == 1 {
+		return err, nil
+	}
+	return nil, err
 }
 
 // err is the refusal, nil without faults. A wrong body outweighs a wrong

@@ -53,9 +53,11 @@ func (s *Server) SubmitRawTask(c echo.Context, name gen.EndpointName, params gen
 	sub.Endpoint = name
 	sub.IdempotencyKey = rawKey(c, params.IdempotencyKey, keyHeader, name)
 	sub.ContentType = rawContentType(r.Header, &own.faults)
-	if err := own.faults.err(); err != nil {
+	late, err := own.faults.unlessLate(sub.IdempotencyKey)
+	if err != nil {
 		return err
 	}
+	sub.Late = late
 	body, err := s.readBody(c, s.opt.MaxPayload)
 	if err != nil {
 		return err
@@ -70,7 +72,7 @@ func (s *Server) SubmitRawTask(c echo.Context, name gen.EndpointName, params gen
 // fromRequest reads the options; faults are noted.
 func (s *Server) fromRequest(own *call, r *http.Request, ep *task.Endpoint) (sub lifecycle.Submission, keyHeader *string) {
 	o := rawOptions{query: r.URL.Query(), header: r.Header, faults: &own.faults, known: make(map[string]bool)}
-	read := reader{note: own.faults.param, opt: &s.opt}
+	read := reader{note: own.faults.param, opt: &s.opt, late: &own.faults.late}
 	sub = read.submission(wishes{
 		delay: o.get("delay"), runAt: o.get("run_at"), expiresAt: o.get("expires_at"), expiresIn: o.get("expires_in"),
 		timeout: o.get("timeout"), resultTTL: o.get("result_ttl"), retry: o.retry(),

@@ -26,6 +26,8 @@ type reader struct {
 	prefix, retryPrefix string
 	note                func(pointer, detail string)
 	opt                 *Options
+	// late, if set, is told that a submission comes too late for its end.
+	late *bool
 }
 
 func (r *reader) fault(field, detail string) { r.note(r.prefix+field, detail) }
@@ -122,6 +124,9 @@ func (r *reader) submission(w wishes, ep *task.Endpoint) lifecycle.Submission {
 			field = "expires_in"
 		}
 		r.fault(field, "must be later than the task's start")
+		if r.late != nil {
+			*r.late = w.expiresAt != nil
+		}
 	}
 	return out
 }

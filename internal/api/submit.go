@@ -23,7 +23,7 @@ func (s *Server) SubmitTask(c echo.Context, params gen.SubmitTaskParams) error {
 		return err
 	}
 	sub := s.fromJSON(c.Request().Context(), own, &in)
-	if err := own.faults.err(); err != nil {
+	if sub.Late, err = own.faults.unlessLate(key); err != nil {
 		return err
 	}
 	if sub.Payload = payload; payload != nil {
@@ -43,7 +43,7 @@ func (s *Server) fromJSON(ctx context.Context, own *call, in *gen.TaskSubmission
 	if !known {
 		note("/endpoint", "no such endpoint")
 	}
-	r := reader{prefix: "/", retryPrefix: "/retry/", note: note, opt: &s.opt}
+	r := reader{prefix: "/", retryPrefix: "/retry/", note: note, opt: &s.opt, late: &own.faults.late}
 	sub := r.submission(wishes{
 		delay: in.Delay, runAt: in.RunAt, expiresAt: in.ExpiresAt, expiresIn: in.ExpiresIn,
 		timeout: in.Timeout, resultTTL: in.ResultTtl, retry: in.Retry,

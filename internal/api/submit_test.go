@@ -145,6 +145,33 @@ func TestSubmitIdempotent(t *testing.T) {
 	}
 }
 
+// A repeat that comes after its expires_at is a repeat; it says so only of what
+// was accepted, and only if nothing else is wrong with it.
+func TestSubmitRepeatedTooLate(t *testing.T) {
+	now := time.Now()
+	c := newClient(t, newWorld().server(t, func(_ *api.Deps, o *api.Options) { o.Now = func() time.Time { return now } }))
+	ends := now.Add(time.Minute).UTC().Format(time.RFC3339)
+	body := `{"endpoint":"emails","expires_at":"` + ends + `"}`
+	raw := "/v1/endpoints/emails/tasks?expires_at=" + ends
+	first := c.send(t, "POST", "/v1/tasks", body, "Idempotency-Key: a")
+	first.wantStatus(t, 202)
+	firstRaw := c.send(t, "POST", raw, "text", "Idempotency-Key: b")
+	firstRaw.wantStatus(t, 202)
+	now = now.Add(time.Hour)
+	again := c.send(t, "POST", "/v1/tasks", body, "Idempotency-Key: a")
+	againRaw := c.send(t, "POST", raw, "text", "Idempotency-Key: b")
+	if again.task.Id != first.task.Id || againRaw.task.Id != firstRaw.task.Id || again.Header().Get("Idempotency-Replayed") != "true" {
+		t.Errorf("%d %s, %d %s", again.Code, again.Body, againRaw.Code, againRaw.Body)
+	}
+	c.send(t, "POST", "/v1/tasks", body).want(t, 422, "invalid", "/expires_at")
+	c.send(t, "POST", "/v1/tasks", body, "Idempotency-Key: never seen").want(t, 422, "invalid", "/expires_at")
+	c.send(t, "POST", raw, "text", "Idempotency-Key: never seen").want(t, 400, "invalid_parameter", "expires_at")
+	c.send(t, "POST", "/v1/tasks", strings.Replace(body, "emails", "nope", 1), "Idempotency-Key: a").
+		want(t, 422, "invalid", "/endpoint", "/expires_at")
+	// What was always wrong is not excused by a key.
+	c.send(t, "POST", "/v1/tasks", `{"endpoint":"emails","expires_in":"1s","delay":"2s"}`, "Idempotency-Key: a").want(t, 422, "invalid", "/expires_in")
+}
+
 func TestSubmitFails(t *testing.T) {
 	for _, c := range []struct {
 		err    *task.Error

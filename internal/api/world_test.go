@@ -147,6 +147,9 @@ func (w *world) Accept(_ context.Context, s lifecycle.Submission) (lifecycle.Rec
 		}
 		return lifecycle.Receipt{Task: old.Snapshot, Replayed: true}, nil
 	}
+	if s.Late != nil {
+		return lifecycle.Receipt{}, s.Late
+	}
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	spec := task.Spec{
 		ID: task.MakeID(ulid.Make().String(), 3), Project: s.Project, Endpoint: s.Endpoint, CreatedAt: now, RunAt: s.RunAt,

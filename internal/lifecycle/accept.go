@@ -31,6 +31,9 @@ type Submission struct {
 	// digest of the request, so that a key is not used for another one.
 	IdempotencyKey string
 	Fingerprint    string
+	// Late is what time has made wrong with the submission, nil for nothing: it
+	// is refused so, unless it repeats one that was accepted before.
+	Late error
 }
 
 // IdempotencyMemory is how long an idempotency key is remembered.
@@ -49,6 +52,9 @@ type Receipt struct {
 // CodeUnavailable.
 func (e *Engine) Accept(ctx context.Context, s Submission) (Receipt, error) {
 	t, env := e.newTask(s)
+	if t.Ask = s.Late != nil; t.Ask && s.IdempotencyKey == "" {
+		return Receipt{}, s.Late
+	}
 	claim, err := e.create(ctx, t)
 	switch {
 	case err != nil && s.IdempotencyKey != "":
@@ -59,6 +65,8 @@ func (e *Engine) Accept(ctx context.Context, s Submission) (Receipt, error) {
 		return e.acceptUnrecorded(ctx, t, env)
 	case !claim.New:
 		return e.repeat(ctx, claim, s.Payload)
+	case t.Ask:
+		return Receipt{}, s.Late
 	}
 	if err := e.publishNew(ctx, task.First(env, t.Record.Version), t.AcceptBy); err != nil {
 		return Receipt{}, err

@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,32 @@ func TestIdempotentRepeat(t *testing.T) {
 	s.Project, s.Fingerprint = "another", "f"
 	if other := accept(t, w, s); other.Replayed {
 		t.Fatal("a key of one project was seen by another")
+	}
+}
+
+// What comes too late is refused, and leaves nothing behind, unless it repeats
+// what came in time.
+func TestLateSubmission(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	late := task.Errorf(task.CodeInvalid, "too late")
+	s := submission()
+	for _, key := range []string{"", "k"} {
+		s.IdempotencyKey, s.Late = key, late
+		w.do(func(e *lifecycle.Engine) {
+			if _, err := e.Accept(context.Background(), s); !errors.Is(err, late) {
+				t.Errorf("key %q: %v", key, err)
+			}
+		})
+	}
+	if len(w.queue)+len(w.rows)+len(w.keys) > 0 {
+		t.Fatalf("it left %d messages, %d records, %d keys", len(w.queue), len(w.rows), len(w.keys))
+	}
+	s.Late = nil
+	first := accept(t, w, s)
+	s.Late = late
+	if again := accept(t, w, s); !again.Replayed || again.Task.ID != first.Task.ID || len(w.queue) != 1 {
+		t.Fatalf("repeat: %+v, %d messages", again, len(w.queue))
 	}
 }
 

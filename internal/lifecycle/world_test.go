@@ -258,6 +258,10 @@ func (s storeOf) Create(_ context.Context, t task.NewTask) (c task.Claim, err er
 			c = task.Claim{Present: &snap, SameRequest: r.finger == t.Fingerprint, AcceptBy: r.acceptBy}
 			return
 		}
+		if t.Ask {
+			c.New = true
+			return
+		}
 		w.rows[t.Spec.ID] = &row{
 			snap: task.Snapshot{Spec: t.Spec, Record: t.Record}, payload: t.Payload, kept: t.Payload != nil,
 			attempts: map[int]task.Attempt{}, acceptBy: t.AcceptBy, finger: t.Fingerprint,

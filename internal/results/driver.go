@@ -79,6 +79,9 @@ type Create struct {
 	// after it the row may be abandoned by Abandon. Zero: it counts as noted.
 	AcceptBy time.Time
 	KeepTill time.Time
+	// Ask stores nothing and claims nothing: the answer says whose key Idem is,
+	// New that it is nobody's.
+	Ask bool
 }
 
 // Created is the answer to a Create. Exactly one of the two cases holds.

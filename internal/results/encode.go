@@ -41,7 +41,7 @@ func encodeNew(t task.NewTask) (Create, error) {
 	c := Create{
 		Row:     Row{ID: t.Spec.ID, Version: t.Record.Version, Head: head, Spec: spec},
 		Index:   index(&t.Spec, &t.Record),
-		Payload: t.Payload, AcceptBy: t.AcceptBy, KeepTill: snap.KeepUntil(),
+		Payload: t.Payload, AcceptBy: t.AcceptBy, KeepTill: snap.KeepUntil(), Ask: t.Ask,
 	}
 	if t.IdemKey != "" {
 		c.Idem = &IdemKey{Key: t.IdemKey, Fingerprint: t.Fingerprint, Until: t.Spec.IdempotentUntil}

@@ -18,11 +18,13 @@ type NewTask struct {
 	// AcceptBy is when the submitter must have been told; see Claim. Zero:
 	// there is no submitter to tell, the task counts as accepted.
 	AcceptBy time.Time
+	// Ask stores nothing: it is only to be known whose the key is.
+	Ask bool
 }
 
 // Claim is the answer to a NewTask.
 type Claim struct {
-	// New: stored. Otherwise the idempotency key belongs to Present.
+	// New: stored, or not known when that was asked. Otherwise the idempotency key belongs to Present.
 	New         bool
 	Present     *Snapshot
 	SameRequest bool

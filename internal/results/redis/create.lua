@@ -2,7 +2,7 @@
 -- KEYS: row, idempotency key (any when there is no digest)
 -- ARGV: id, fingerprint, key's end, tag, digest or '',
 --       project, endpoint, created, score if live, failed, expires, hidden,
---       AcceptBy, KeepTill, field, value …
+--       AcceptBy, KeepTill (0: only say whose key it is), field, value …
 local id, print, tag = ARGV[1], ARGV[2], ARGV[4]
 local digest = ARGV[5]
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -19,6 +19,9 @@ if digest ~= '' then
       local same = string.sub(owner, gap + 1) == print and 1 or 0
       return {first, row[1], row[2], row[3], row[4], same, redis.call('ZSCORE', tag .. 'pend', first) or '0'}
     end
+  end
+  if ARGV[14] == '0' then
+    return 1
   end
   redis.call('SET', KEYS[2], id .. ' ' .. print, 'PXAT', ARGV[3])
 end

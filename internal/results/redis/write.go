@@ -50,7 +50,11 @@ func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created,
 	}
 	args := []any{string(c.ID), idem.Fingerprint, millis(idem.Until), d.keys.of(c.ID), idem.Key}
 	args = append(args, placed(&c.Index)...)
-	args = append(args, millis(c.AcceptBy), millis(c.KeepTill), "v", c.Version, "h", c.Head, "s", c.Spec)
+	keepTill := millis(c.KeepTill)
+	if c.Ask {
+		keepTill = 0
+	}
+	args = append(args, millis(c.AcceptBy), keepTill, "v", c.Version, "h", c.Head, "s", c.Spec)
 	if c.Payload != nil {
 		args = append(args, "p", c.Payload)
 	}

@@ -25,6 +25,7 @@ func createCases() map[string]func(*kit) {
 		"key: one winner of many":                            keyRace,
 		"key: points to a row that is gone":                  keyGone,
 		"key: ends at its time":                              keyEnds,
+		"key: asked for, it is not claimed":                  keyAsked,
 		"key: AcceptBy until the acceptance is noted":        keyAcceptBy,
 		"key: AcceptBy until the row is swapped":             keyAcceptBySwap,
 		"key: keys do not touch each other":                  keysApart,
@@ -45,6 +46,25 @@ func (k *kit) taken(c results.Create) results.Created {
 	k.ok(err)
 	k.checkf(!got.New, "create won a key that is taken")
 	return got
+}
+
+// keyAsked: to ask whose a key is changes nothing, and tells the same.
+func keyAsked(k *kit) {
+	asking, first := k.keyed("asked", "same"), k.keyed("asked", "same")
+	asking.Ask, asking.Payload = true, []byte("payload")
+	got, err := k.d.Create(k.ctx, asking)
+	k.ok(err)
+	k.checkf(got.New, "nobody's key is somebody's")
+	r, err := k.peer.Read(k.ctx, asking.ID, false)
+	k.ok(err)
+	k.checkf(r.Version == 0, "asking stored a row")
+	k.checkf(!slices.Contains(k.list(results.ListAll, ""), asking.ID), "asking listed a row")
+	k.create(first)
+	got = k.taken(asking)
+	k.checkf(got.Row.ID == first.ID && got.SameRequest, "the key is of %s, same %v", got.Row.ID, got.SameRequest)
+	asking.Idem.Fingerprint = "other"
+	got = k.taken(asking)
+	k.checkf(got.Row.ID == first.ID && !got.SameRequest, "another request passes for the same")
 }
 
 func createWhole(k *kit) {

@@ -19,7 +19,9 @@ func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created,
 		if err != nil || taken {
 			return err
 		}
-		out.New = true
+		if out.New = true; c.Ask {
+			return nil
+		}
 		idem := ""
 		if c.Idem != nil {
 			idem = c.Idem.Key
