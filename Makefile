@@ -83,6 +83,19 @@ soak: $(REPORT) ## Run the load with a failing handler for SOAK (10m), on both b
 	export TASKGATE_REQUIRE_SERVICES=1 TASKGATE_SOAK=$(SOAK); \
 	scripts/services run -- go test -json -count=1 -timeout=24h -run 'Soak' ./e2e/... | $(REPORT)
 
+# CHAOS chooses scenarios by a pattern, as CHAOS=kill/embedded; the report is written by a whole run only.
+CHAOS ?=
+
+.PHONY: chaos
+chaos: $(REPORT) ## Kill, cut and starve everything under load (25m), into docs/reliability.md
+	export TASKGATE_REQUIRE_SERVICES=1 $(if $(CHAOS),,TASKGATE_CHAOS_REPORT="$(CURDIR)/docs/reliability.md"); \
+	go test -json -v -tags chaos -count=1 -timeout=60m -run 'TestChaos/$(CHAOS)' ./e2e/chaos | $(REPORT) -save .cache/chaos.json
+
+.PHONY: chaos-short
+chaos-short: $(REPORT) ## The same, smaller (4m); make test runs it, too
+	export TASKGATE_REQUIRE_SERVICES=1; \
+	go test -json -v -race -count=1 -timeout=20m -run 'TestChaos/$(CHAOS)' ./e2e/chaos | $(REPORT)
+
 .PHONY: cover
 cover: ## Measure coverage over all packages, services included, into coverage.html
 	export TASKGATE_REQUIRE_SERVICES=1; \

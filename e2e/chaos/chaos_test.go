@@ -1,0 +1,98 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taskgate/taskgate/e2e/rig"
+)
+
+// The suite that this process runs, its parts made at their first use.
+var (
+	suite = Suite{Report: &Report{}, Seed: seed(), Whole: whole, Services: sync.OnceValues(startServices)}
+
+	binaries = sync.OnceValues(func() (string, error) { return rig.Build(context.Background(), "chaos") })
+	services *rig.Services // once started
+)
+
+func startServices() (*rig.Services, error) {
+	s, err := rig.StartServices(context.Background())
+	services = s
+	return s, err
+}
+
+// seed is TASKGATE_CHAOS_SEED, or a new one.
+func seed() uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("TASKGATE_CHAOS_SEED"), 10, 64); err == nil {
+		return n
+	}
+	return uint64(time.Now().UnixNano()) % 1_000_000
+}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	began := time.Now()
+	code := m.Run()
+	if services != nil {
+		if err := services.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the servers:", err)
+			code = 1
+		}
+	}
+	if suite.Binaries != "" {
+		_ = os.RemoveAll(suite.Binaries)
+	}
+	if len(suite.Report.Rows()) == 0 {
+		return code
+	}
+	facts := MachineFacts(suite.Seed, time.Since(began))
+	if testing.Verbose() {
+		fmt.Println(suite.Report.Markdown(facts))
+	}
+	// A run that found a fault writes its report, too: it says so.
+	if file := os.Getenv("TASKGATE_CHAOS_REPORT"); file != "" {
+		if err := suite.Report.Write(file, facts); err != nil {
+			fmt.Fprintln(os.Stderr, "write the report:", err)
+			code = 1
+		}
+	}
+	return code
+}
+
+// needsServices: as for every test of this module.
+func needsServices(t *testing.T) {
+	t.Helper()
+	if !whole && os.Getenv("TASKGATE_REQUIRE_SERVICES") == "" {
+		t.Skip("no services: run under scripts/services")
+	}
+}
+
+func TestChaos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts processes and kills them")
+	}
+	dir, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite.Binaries = dir
+	t.Logf("seed %d", suite.Seed)
+	for _, sc := range scenarios() {
+		t.Run(sc.Name, func(t *testing.T) {
+			for _, target := range sc.Targets {
+				t.Run(string(target), func(t *testing.T) {
+					if target == Services {
+						needsServices(t)
+					}
+					sc.Run(t, suite.world(sc, target))
+				})
+			}
+		})
+	}
+}
