@@ -21,10 +21,10 @@ const (
 	maxAnswer    = 8 << 20
 )
 
-// object is JSON as it comes.
-type object map[string]any
+// Object is JSON as it comes.
+type Object map[string]any
 
-func (o object) text(name string) string {
+func (o Object) text(name string) string {
 	s, _ := o[name].(string)
 	return s
 }
@@ -47,20 +47,20 @@ func NewClient(bases []string, key string) *Client {
 	}}
 }
 
-// answer is what came back.
-type answer struct {
+// Answer is what came back.
+type Answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-func (a answer) object() (o object) {
+func (a Answer) object() (o Object) {
 	_ = json.Unmarshal(a.body, &o) // what is no object has no members
 	return o
 }
 
 // again tells whether the same request makes sense a little later.
-func (a answer) again() bool {
+func (a Answer) again() bool {
 	switch a.status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusTooManyRequests:
 		return true
@@ -71,7 +71,7 @@ func (a answer) again() bool {
 }
 
 // pause is what the server asks for, within what a test can wait.
-func (a answer) pause(least, most time.Duration) time.Duration {
+func (a Answer) pause(least, most time.Duration) time.Duration {
 	seconds, err := strconv.Atoi(a.header.Get("Retry-After"))
 	if err != nil {
 		return least
@@ -81,19 +81,19 @@ func (a answer) pause(least, most time.Duration) time.Duration {
 
 // Do makes one request to the next gateway. An error means that there was no
 // whole answer.
-func (c *Client) Do(ctx context.Context, method, path string, body any, header ...string) (answer, error) {
+func (c *Client) Do(ctx context.Context, method, path string, body any, header ...string) (Answer, error) {
 	var content io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			return answer{}, err
+			return Answer{}, err
 		}
 		content = bytes.NewReader(b)
 	}
 	base := c.Bases[int(c.turn.Add(1)%uint64(len(c.Bases)))]
 	r, err := http.NewRequestWithContext(ctx, method, base+path, content)
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	r.Header.Set("Authorization", "Bearer "+c.Key)
 	if body != nil {
@@ -104,19 +104,19 @@ func (c *Client) Do(ctx context.Context, method, path string, body any, header .
 	}
 	resp, err := c.HTTP.Do(r)
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
-	return answer{status: resp.StatusCode, header: resp.Header, body: b}, nil
+	return Answer{status: resp.StatusCode, header: resp.Header, body: b}, nil
 }
 
 // Try repeats a request until it has an answer that does not ask for a
 // repeat, or the context ends.
-func (c *Client) Try(ctx context.Context, method, path string, body any, header ...string) (answer, error) {
+func (c *Client) Try(ctx context.Context, method, path string, body any, header ...string) (Answer, error) {
 	var last error
 	for {
 		a, err := c.Do(ctx, method, path, body, header...)
@@ -127,13 +127,13 @@ func (c *Client) Try(ctx context.Context, method, path string, body any, header 
 			last = fmt.Errorf("status %d: %s", a.status, a.body)
 		}
 		if pause(ctx, a.pause(100*time.Millisecond, time.Second)) != nil {
-			return answer{}, fmt.Errorf("%s %s: %w", method, path, errors.Join(context.Cause(ctx), last))
+			return Answer{}, fmt.Errorf("%s %s: %w", method, path, errors.Join(context.Cause(ctx), last))
 		}
 	}
 }
 
 // Want is Try for a request that must succeed.
-func (c *Client) Want(ctx context.Context, method, path string, body any) (object, error) {
+func (c *Client) Want(ctx context.Context, method, path string, body any) (Object, error) {
 	a, err := c.Try(ctx, method, path, body)
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (c *Client) Want(ctx context.Context, method, path string, body any) (objec
 }
 
 // List calls each for every task of an endpoint.
-func (c *Client) List(ctx context.Context, endpoint string, each func(object)) error {
+func (c *Client) List(ctx context.Context, endpoint string, each func(Object)) error {
 	for cursor := ""; ; {
 		query := url.Values{"endpoint": {endpoint}, "limit": {"100"}}
 		if cursor != "" {

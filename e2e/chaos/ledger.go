@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -69,9 +70,7 @@ func (l *Ledger) Register(ctx context.Context, e Endpoint) error {
 		"url": e.URL, "timeout": "10s",
 		"retry": map[string]any{"max_attempts": 50, "min_backoff": "200ms", "max_backoff": "2s", "multiplier": 2, "jitter": 0},
 	}
-	for name, value := range e.Fields {
-		fields[name] = value
-	}
+	maps.Copy(fields, e.Fields)
 	if _, err := l.Client.Want(ctx, http.MethodPut, "/v1/endpoints/"+e.Name, fields); err != nil {
 		return err
 	}
@@ -99,14 +98,13 @@ func (l *Ledger) Submit(ctx context.Context, s Submission) (a Accepted, ok bool)
 	if s.Callback {
 		body["callback"] = map[string]any{"url": l.Receiver.CallbackURL()}
 	}
-	for name, value := range s.Fields {
-		body[name] = value
-	}
+	maps.Copy(body, s.Fields)
 	ctx, cancel := context.WithTimeout(ctx, l.GiveUp)
 	defer cancel()
-	began, tries, why := time.Now(), 0, ""
+	began, tries := time.Now(), 0
 	for {
 		tries++
+		var why string
 		got, err := l.Client.Do(ctx, http.MethodPost, "/v1/tasks", body, "Idempotency-Key", key)
 		switch {
 		case err != nil:
@@ -119,12 +117,16 @@ func (l *Ledger) Submit(ctx context.Context, s Submission) (a Accepted, ok bool)
 			why = fmt.Sprintf("status %d: %s", got.status, got.body)
 		}
 		if err == nil && !got.again() || pause(ctx, got.pause(50*time.Millisecond, time.Second)) != nil {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.refused = append(l.refused, Refused{Key: key, Tries: tries, Why: why})
+			l.refuse(Refused{Key: key, Tries: tries, Why: why})
 			return Accepted{}, false
 		}
 	}
+}
+
+func (l *Ledger) refuse(r Refused) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = append(l.refused, r)
 }
 
 func (l *Ledger) note(a Accepted, took time.Duration) {

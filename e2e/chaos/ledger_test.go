@@ -75,7 +75,9 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func answerJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		panic(err)
+	}
 }
 
 func (l *liar) submit(w http.ResponseWriter, r *http.Request) {

@@ -59,7 +59,7 @@ type Suite struct {
 func (s *Suite) world(sc Scenario, target Target) *World {
 	return &World{
 		Target: target, Whole: s.Whole, scenario: sc, suite: s,
-		Rand: rand.New(rand.NewPCG(s.Seed, uint64(hash(sc.Name+string(target))))), //nolint:gosec // to be repeated by its seed
+		Rand: rand.New(rand.NewPCG(s.Seed, uint64(hash(sc.Name+string(target))))),
 	}
 }
 

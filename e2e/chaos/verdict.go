@@ -150,8 +150,8 @@ func (l *Ledger) states(ctx context.Context, accepted []Accepted, mercy Mercy) m
 // state waits for the end of one task. Once the context has ended it still
 // asks once, so that every task has its last state.
 func (l *Ledger) state(ctx context.Context, id string, mercy Mercy) string {
-	state := "not read"
 	for {
+		var state string
 		once, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
 		a, err := l.Client.Do(once, http.MethodGet, "/v1/tasks/"+id+"?wait=2s", nil)
 		cancel()
@@ -183,7 +183,7 @@ func (l *Ledger) listed(ctx context.Context, accepted []Accepted) map[string]str
 			continue
 		}
 		seen[a.Endpoint] = true
-		err := l.Client.List(ctx, a.Endpoint, func(t object) { out[t.text("id")] = t.text("state") })
+		err := l.Client.List(ctx, a.Endpoint, func(t Object) { out[t.text("id")] = t.text("state") })
 		if err != nil {
 			out["error"] = err.Error()
 		}

@@ -23,7 +23,7 @@ func Build(ctx context.Context, tags ...string) (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if dir, err = os.MkdirTemp("", "taskgate-bin-"); err != nil { //nolint:usetesting // one folder for all tests of a package
+	if dir, err = os.MkdirTemp("", "taskgate-bin-"); err != nil {
 		return "", err
 	}
 	tags = append([]string{"timetzdata"}, tags...)

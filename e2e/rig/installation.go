@@ -169,7 +169,7 @@ func (in *Installation) Stop() error {
 
 // KeepLogs copies the logs to a folder that outlives the test and returns it.
 func (in *Installation) KeepLogs() (string, error) {
-	to, err := os.MkdirTemp("", "taskgate-logs-") //nolint:usetesting // it is kept on purpose
+	to, err := os.MkdirTemp("", "taskgate-logs-")
 	if err != nil {
 		return "", err
 	}
@@ -178,7 +178,7 @@ func (in *Installation) KeepLogs() (string, error) {
 		return "", err
 	}
 	for _, file := range logs {
-		b, err := os.ReadFile(file) //nolint:gosec // our own
+		b, err := os.ReadFile(file)
 		if err != nil {
 			return "", err
 		}

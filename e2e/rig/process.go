@@ -65,7 +65,7 @@ func (p *Process) Start(ctx context.Context, env ...string) error {
 	if p.running != nil && !p.running.over() {
 		return fmt.Errorf("%s runs already", p.Name)
 	}
-	r := &running{cmd: exec.Command(p.Path, p.Args...), exited: make(chan struct{})} //nolint:noctx // it outlives this call
+	r := &running{cmd: exec.Command(p.Path, p.Args...), exited: make(chan struct{})}
 	r.cmd.Env = append(slices.Concat(p.Env, env), "PATH="+os.Getenv("PATH"))         //nolint:forbidigo // for what the program runs itself
 	stderr, err := r.cmd.StderrPipe()
 	if err != nil {

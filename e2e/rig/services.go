@@ -36,7 +36,7 @@ func StartServices(ctx context.Context) (*Services, error) {
 		return nil, err
 	}
 	s := &Services{}
-	s.cmd = exec.Command(filepath.Join(root, "scripts/services"), "run", "--", //nolint:noctx // it outlives this call
+	s.cmd = exec.Command(filepath.Join(root, "scripts", "services"), "run", "--",
 		"sh", "-c", `echo "$TASKGATE_TEST_AMQP_URL"; echo "$TASKGATE_TEST_REDIS_URL"; exec cat`)
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { //nolint:forbidigo // less the servers that others use
 		return strings.HasPrefix(v, "TASKGATE_TEST_")
