@@ -66,7 +66,7 @@ func (p *Process) Start(ctx context.Context, env ...string) error {
 		return fmt.Errorf("%s runs already", p.Name)
 	}
 	r := &running{cmd: exec.Command(p.Path, p.Args...), exited: make(chan struct{})}
-	r.cmd.Env = append(slices.Concat(p.Env, env), "PATH="+os.Getenv("PATH"))         //nolint:forbidigo // for what the program runs itself
+	r.cmd.Env = append(slices.Concat(p.Env, env), "PATH="+os.Getenv("PATH")) //nolint:forbidigo // for what the program runs itself
 	stderr, err := r.cmd.StderrPipe()
 	if err != nil {
 		return err
