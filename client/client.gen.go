@@ -226,6 +226,7 @@ func (e JobState) Valid() bool {
 
 // Defines values for ProblemCode.
 const (
+	ProblemCodeAddressNotAllowed    ProblemCode = "address_not_allowed"
 	ProblemCodeConflict             ProblemCode = "conflict"
 	ProblemCodeEndpointHasTasks     ProblemCode = "endpoint_has_tasks"
 	ProblemCodeForbidden            ProblemCode = "forbidden"
@@ -256,6 +257,8 @@ const (
 // Valid indicates whether the value is a known member of the ProblemCode enum.
 func (e ProblemCode) Valid() bool {
 	switch e {
+	case ProblemCodeAddressNotAllowed:
+		return true
 	case ProblemCodeConflict:
 		return true
 	case ProblemCodeEndpointHasTasks:
@@ -1527,6 +1530,9 @@ type JobFilter struct {
 
 	// States Only tasks in these states.
 	States []TaskState `json:"states"`
+
+	// Within Only tasks of endpoints that the key which asked is bound to.
+	Within []string `json:"within,omitempty"`
 }
 
 // JobLinks Where to read on.
@@ -1550,11 +1556,17 @@ type JobState string
 
 // Key defines model for Key.
 type Key struct {
+	// Addresses Where it may be used from, as CIDRs. Absent: anywhere.
+	Addresses []string `json:"addresses,omitempty"`
+
 	// CreatedAt When it was made.
 	CreatedAt time.Time `json:"created_at"`
 
 	// CreatedBy Id of the key that made it, `admin` for the bootstrap key.
 	CreatedBy *string `json:"created_by,omitempty"`
+
+	// Endpoints What it is bound to: names of endpoints, or beginnings that end in `*`. Absent: every endpoint.
+	Endpoints []string `json:"endpoints,omitempty"`
 
 	// ExpiresAt Its end, when it has one.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
@@ -1594,6 +1606,21 @@ type Key struct {
 
 // KeyConfig defines model for KeyConfig.
 type KeyConfig struct {
+	// Addresses Where the key may be used from: CIDRs or addresses of IPv4 or IPv6. From elsewhere it is 403
+	// `address_not_allowed`. Only what the key of the request may be used from; absent: the same as that one.
+	//
+	//
+	// Example: ["192.0.2.0/24","2001:db8::/48"]
+	Addresses []string `json:"addresses,omitempty"`
+
+	// Endpoints Binds the key to endpoints: names, or beginnings of names that end in `*`. All others, their tasks, results
+	// and jobs are to it as if they did not exist. Only what the key of the request is bound to; absent: the same
+	// as that one. Not for scope `admin`.
+	//
+	//
+	// Example: ["invoices","mail-*"]
+	Endpoints []string `json:"endpoints,omitempty"`
+
 	// ExpiresAt The key's end, at most 3650 days ahead. Not together with `expires_in`. Absent: that of the key of the
 	// request, if it has one, else none.
 	ExpiresAt *string `json:"expires_at,omitempty"`
@@ -2898,7 +2925,8 @@ type ClientInterface interface {
 	// ListKeys List keys, the oldest first
 	//
 	// One page of the project's keys, without what authenticates. There is no `next_cursor` on the last one. The
-	// bootstrap key of the server's configuration is not among them.
+	// bootstrap key of the server's configuration is not among them; for a key that is bound to endpoints, neither is
+	// any that is bound to more.
 	//
 	// Corresponds with GET /v1/keys (the `ListKeys` operationId).
 	ListKeys(ctx context.Context, params *ListKeysParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2906,7 +2934,8 @@ type ClientInterface interface {
 	// CreateKeyWithBody Create a key
 	//
 	// Makes a key of the project and shows it in this answer only; what is kept is a digest of it. A key can only make
-	// keys with scopes that it has itself, and none that outlives it. It works on every gateway at once.
+	// keys with scopes that it has itself, for endpoints and addresses that it is bound to itself, and none that
+	// outlives it. It works on every gateway at once.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2916,7 +2945,8 @@ type ClientInterface interface {
 	// CreateKey Create a key
 	//
 	// Makes a key of the project and shows it in this answer only; what is kept is a digest of it. A key can only make
-	// keys with scopes that it has itself, and none that outlives it. It works on every gateway at once.
+	// keys with scopes that it has itself, for endpoints and addresses that it is bound to itself, and none that
+	// outlives it. It works on every gateway at once.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3700,7 +3730,8 @@ func (c *Client) CancelJob(ctx context.Context, id JobId, reqEditors ...RequestE
 // ListKeys List keys, the oldest first
 //
 // One page of the project's keys, without what authenticates. There is no `next_cursor` on the last one. The
-// bootstrap key of the server's configuration is not among them.
+// bootstrap key of the server's configuration is not among them; for a key that is bound to endpoints, neither is
+// any that is bound to more.
 //
 // Corresponds with GET /v1/keys (the `ListKeys` operationId).
 func (c *Client) ListKeys(ctx context.Context, params *ListKeysParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3718,7 +3749,8 @@ func (c *Client) ListKeys(ctx context.Context, params *ListKeysParams, reqEditor
 // CreateKeyWithBody Create a key
 //
 // Makes a key of the project and shows it in this answer only; what is kept is a digest of it. A key can only make
-// keys with scopes that it has itself, and none that outlives it. It works on every gateway at once.
+// keys with scopes that it has itself, for endpoints and addresses that it is bound to itself, and none that
+// outlives it. It works on every gateway at once.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3738,7 +3770,8 @@ func (c *Client) CreateKeyWithBody(ctx context.Context, contentType string, body
 // CreateKey Create a key
 //
 // Makes a key of the project and shows it in this answer only; what is kept is a digest of it. A key can only make
-// keys with scopes that it has itself, and none that outlives it. It works on every gateway at once.
+// keys with scopes that it has itself, for endpoints and addresses that it is bound to itself, and none that
+// outlives it. It works on every gateway at once.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6695,7 +6728,8 @@ type ClientWithResponsesInterface interface {
 	// ListKeysWithResponse List keys, the oldest first
 	//
 	// One page of the project's keys, without what authenticates. There is no `next_cursor` on the last one. The
-	// bootstrap key of the server's configuration is not among them.
+	// bootstrap key of the server's configuration is not among them; for a key that is bound to endpoints, neither is
+	// any that is bound to more.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6705,7 +6739,8 @@ type ClientWithResponsesInterface interface {
 	// CreateKeyWithBodyWithResponse Create a key
 	//
 	// Makes a key of the project and shows it in this answer only; what is kept is a digest of it. A key can only make
-	// keys with scopes that it has itself, and none that outlives it. It works on every gateway at once.
+	// keys with scopes that it has itself, for endpoints and addresses that it is bound to itself, and none that
+	// outlives it. It works on every gateway at once.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6715,7 +6750,8 @@ type ClientWithResponsesInterface interface {
 	// CreateKeyWithResponse Create a key
 	//
 	// Makes a key of the project and shows it in this answer only; what is kept is a digest of it. A key can only make
-	// keys with scopes that it has itself, and none that outlives it. It works on every gateway at once.
+	// keys with scopes that it has itself, for endpoints and addresses that it is bound to itself, and none that
+	// outlives it. It works on every gateway at once.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14420,7 +14456,8 @@ func (c *ClientWithResponses) CancelJobWithResponse(ctx context.Context, id JobI
 // ListKeysWithResponse List keys, the oldest first
 //
 // One page of the project's keys, without what authenticates. There is no `next_cursor` on the last one. The
-// bootstrap key of the server's configuration is not among them.
+// bootstrap key of the server's configuration is not among them; for a key that is bound to endpoints, neither is
+// any that is bound to more.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -14436,7 +14473,8 @@ func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, params *
 // CreateKeyWithBodyWithResponse Create a key
 //
 // Makes a key of the project and shows it in this answer only; what is kept is a digest of it. A key can only make
-// keys with scopes that it has itself, and none that outlives it. It works on every gateway at once.
+// keys with scopes that it has itself, for endpoints and addresses that it is bound to itself, and none that
+// outlives it. It works on every gateway at once.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14452,7 +14490,8 @@ func (c *ClientWithResponses) CreateKeyWithBodyWithResponse(ctx context.Context,
 // CreateKeyWithResponse Create a key
 //
 // Makes a key of the project and shows it in this answer only; what is kept is a digest of it. A key can only make
-// keys with scopes that it has itself, and none that outlives it. It works on every gateway at once.
+// keys with scopes that it has itself, for endpoints and addresses that it is bound to itself, and none that
+// outlives it. It works on every gateway at once.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

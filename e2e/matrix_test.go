@@ -192,6 +192,55 @@ func TestMatrix(t *testing.T) {
 	})
 }
 
+// TestMatrixOfBoundKeys: every operation of the contract, by a key that is
+// bound to one endpoint of the project, about another one.
+func TestMatrixOfBoundKeys(t *testing.T) {
+	t.Parallel()
+	all := operations(t)
+	targets(t, func(t *testing.T, tg *target) {
+		project := tg.newProject(t)
+		others, mine := furnished(t, tg, project), furnished(t, tg, project)
+		nobodys := belongings{
+			task: strings.Repeat("0", len(others.task)), job: strings.Repeat("0", len(others.job)), endpoint: "e" + strings.Repeat("0", len(others.endpoint)-1),
+			key: strings.Repeat("0", len(others.key)), project: project,
+		}
+		id, as := tg.newKey(t, obj{
+			"scopes": []string{"tasks:*", "endpoints:*", "keys:*"}, "project": project, "endpoints": []string{mine.endpoint}, "addresses": []string{"127.0.0.0/8", "::1"},
+		})
+		for _, op := range all {
+			blind(t, op, as, others, nobodys)
+			if r := op.ask(t, as, others); strings.Contains(string(r.raw), others.endpoint) {
+				t.Errorf("%s tells of another endpoint: %s", op.id, r.raw)
+			}
+		}
+		unharmed(t, tg, others)
+
+		// Its own is all there is.
+		as.want(t, 200, "GET", "/v1/tasks/"+mine.task, nil)
+		as.want(t, 200, "GET", "/v1/jobs/"+mine.job, nil)
+		for path, want := range map[string]string{"/v1/tasks": mine.task, "/v1/jobs": mine.job, "/v1/keys": id} {
+			if got := idsOf(as.want(t, 200, "GET", path, nil).obj); len(got) != 1 || got[0] != want {
+				t.Errorf("%s lists %v", path, got)
+			}
+		}
+		if got := as.want(t, 200, "GET", "/v1/endpoints", nil); strings.Count(string(got.raw), `"created_at"`) != 1 || !strings.Contains(string(got.raw), mine.endpoint) {
+			t.Errorf("endpoints %s", got.raw)
+		}
+		// And all that a change of everything changes.
+		job := as.want(t, 202, "POST", "/v1/tasks/cancel", obj{"all": true}).obj.str("id")
+		if got := as.want(t, 200, "GET", "/v1/jobs/"+job+"?wait=20s", nil).obj; got.str("state") != "done" || got.num("changed") != 1 {
+			t.Errorf("the job: %v", got)
+		}
+		as.want(t, 200, "GET", "/v1/tasks/"+mine.task, nil)
+		unharmed(t, tg, others)
+
+		_, elsewhere := tg.newKey(t, obj{"scopes": []string{"tasks:*"}, "project": project, "addresses": []string{"192.0.2.0/24"}})
+		if r := elsewhere.do(t, "GET", "/v1/tasks", nil); r.status != http.StatusForbidden || r.obj.str("code") != "address_not_allowed" {
+			t.Errorf("from an address that the key may not be used from: status %d: %s", r.status, r.raw)
+		}
+	})
+}
+
 // blind: what is another project's looks like what is nobody's.
 func blind(t *testing.T, op operation, as *target, somebodys, nobodys belongings, projectHeader ...string) {
 	t.Helper()

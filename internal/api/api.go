@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/auth"
@@ -145,7 +146,9 @@ type Secrets interface {
 
 // Authenticator says who calls. Errors carry the codes of package auth.
 type Authenticator interface {
-	Authenticate(r *http.Request) (auth.Principal, error)
+	// Authenticate is told the client's address, invalid when it is not known.
+	// With an error the principal is for logs only.
+	Authenticate(r *http.Request, from netip.Addr) (auth.Principal, error)
 }
 
 // Trials has handlers called for what is no task.

@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskgate/taskgate/internal/api/gen"
+	"github.com/taskgate/taskgate/internal/auth"
 	"github.com/taskgate/taskgate/internal/task"
 )
 
@@ -23,7 +24,7 @@ type callbackWish struct {
 // callback reads a wish and notes what is wrong with it. whole names it, and
 // prefix stands before the names of its fields.
 func (s *Server) callback(
-	ctx context.Context, project string, w callbackWish, whole, prefix string, note func(pointer, detail string),
+	ctx context.Context, who *auth.Principal, w callbackWish, whole, prefix string, note func(pointer, detail string),
 ) *task.Callback {
 	out := &task.Callback{On: w.on, Headers: w.headers}
 	switch {
@@ -38,7 +39,7 @@ func (s *Server) callback(
 		}
 	default:
 		out.Endpoint = *w.endpoint
-		if _, known := s.findEndpoint(ctx, project, out.Endpoint); !known {
+		if _, known := s.findEndpoint(ctx, who, out.Endpoint); !known {
 			note(prefix+"endpoint", "no such endpoint")
 		}
 	}
@@ -58,11 +59,11 @@ func (s *Server) callbackOfJSON(ctx context.Context, own *call, in *gen.Callback
 	if in.Headers != nil {
 		w.headers = checkHeaders(*in.Headers, "/callback/headers", note)
 	}
-	return s.callback(ctx, own.who.Project, w, "/callback", "/callback/", note)
+	return s.callback(ctx, &own.who, w, "/callback", "/callback/", note)
 }
 
 // callback reads the options callback_… and Taskgate-Callback-….
-func (o *rawOptions) callback(ctx context.Context, s *Server, project string) *task.Callback {
+func (o *rawOptions) callback(ctx context.Context, s *Server, who *auth.Principal) *task.Callback {
 	w := callbackWish{
 		url: o.get("callback_url"), endpoint: o.get("callback_endpoint"), headers: o.given(optionCallbackHeader),
 	}
@@ -74,7 +75,7 @@ func (o *rawOptions) callback(ctx context.Context, s *Server, project string) *t
 	if w.url == nil && w.endpoint == nil && w.on == nil && w.headers == nil {
 		return nil
 	}
-	return s.callback(ctx, project, w, "callback_url", "callback_", o.faults.param)
+	return s.callback(ctx, who, w, "callback_url", "callback_", o.faults.param)
 }
 
 // finals reads a list of final states.

@@ -37,6 +37,8 @@ type operation struct {
 	// late: the handler reads the body and tells the parameters' faults
 	// together with the body's.
 	late bool
+	// ofEndpoint: the path names an endpoint.
+	ofEndpoint bool
 	// audited: the operation changes what operators decide.
 	audited bool
 	// offers are the media types of good answers.
@@ -65,6 +67,7 @@ func readContract() (*contract, error) {
 		for method, op := range item.Operations() {
 			made := makeOperation(item, op)
 			made.route, made.audited = path, audited(method, made)
+			made.ofEndpoint = strings.HasPrefix(path, "/v1/endpoints/{name}")
 			c.operations[method+" "+echoPath(path)] = made
 		}
 	}

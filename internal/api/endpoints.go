@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskgate/taskgate/internal/api/gen"
+	"github.com/taskgate/taskgate/internal/auth"
 	"github.com/taskgate/taskgate/internal/task"
 )
 
@@ -91,13 +92,16 @@ func (s *Server) refresh(ctx context.Context) {
 }
 
 // findEndpoint finds an endpoint that may have been registered a moment ago by
-// way of another gateway.
-func (s *Server) findEndpoint(ctx context.Context, project, name string) (*task.Endpoint, bool) {
-	if ep, ok := s.Endpoints.Endpoint(project, name); ok {
+// way of another gateway. One that the caller is not bound to is not there.
+func (s *Server) findEndpoint(ctx context.Context, who *auth.Principal, name string) (*task.Endpoint, bool) {
+	if !who.Endpoints.Has(name) {
+		return nil, false
+	}
+	if ep, ok := s.Endpoints.Endpoint(who.Project, name); ok {
 		return ep, true
 	}
 	s.refresh(ctx)
-	return s.Endpoints.Endpoint(project, name)
+	return s.Endpoints.Endpoint(who.Project, name)
 }
 
 // GetEndpoint shows an endpoint.
@@ -199,7 +203,7 @@ func (s *Server) DeleteEndpoint(c echo.Context, name gen.EndpointName, params ge
 func (s *Server) ListEndpoints(c echo.Context, params gen.ListEndpointsParams) error {
 	s.refresh(c.Request().Context())
 	l := listing[task.Endpoint]{
-		all: s.Endpoints.Endpoints(callOf(c).who.Project), name: func(ep *task.Endpoint) string { return ep.Name }, mark: "e1.",
+		all: s.boundEndpoints(&callOf(c).who), name: func(ep *task.Endpoint) string { return ep.Name }, mark: "e1.",
 	}
 	page, next, err := l.page(params.Limit, params.Cursor)
 	if err != nil {

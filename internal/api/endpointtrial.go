@@ -36,7 +36,7 @@ func (s *Server) TestEndpoint(c echo.Context, name gen.EndpointName) error {
 	if err := own.faults.err(); err != nil {
 		return err
 	}
-	if _, ok := s.findEndpoint(ctx, own.who.Project, name); !ok {
+	if _, ok := s.findEndpoint(ctx, &own.who, name); !ok {
 		return noEndpoint()
 	}
 	s.extend(c, trialTime)

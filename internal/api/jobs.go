@@ -40,6 +40,7 @@ func (s *Server) bulk(c echo.Context, action bulk.Action) error {
 	case !r.Filter.Empty() && all:
 		own.faults.inBody("/all", "must not be true together with a filter")
 	}
+	r.Filter.Within = own.who.Endpoints
 	if err := own.faults.err(); err != nil {
 		return err
 	}
@@ -93,8 +94,11 @@ func (s *Server) GetJob(c echo.Context, id gen.JobId, params gen.GetJobParams) e
 	if err := own.faults.err(); err != nil {
 		return err
 	}
-	s.extend(c, wait)
-	job, err := s.Jobs.Wait(c.Request().Context(), own.who.Project, id, time.Now().Add(wait))
+	job, err := s.findJob(c.Request().Context(), &own.who, id)
+	if err == nil && wait > 0 && !job.Ended() {
+		s.extend(c, wait)
+		job, err = s.Jobs.Wait(c.Request().Context(), own.who.Project, id, time.Now().Add(wait))
+	}
 	if err != nil {
 		return err
 	}
@@ -103,7 +107,13 @@ func (s *Server) GetJob(c echo.Context, id gen.JobId, params gen.GetJobParams) e
 
 // CancelJob keeps a job from changing more.
 func (s *Server) CancelJob(c echo.Context, id gen.JobId) error {
-	job, err := s.Jobs.Stop(c.Request().Context(), callOf(c).who.Project, id)
+	ctx, who := c.Request().Context(), &callOf(c).who
+	if who.Endpoints.Bound() {
+		if _, err := s.findJob(ctx, who, id); err != nil {
+			return err
+		}
+	}
+	job, err := s.Jobs.Stop(ctx, who.Project, id)
 	if err != nil {
 		return err
 	}
@@ -123,7 +133,7 @@ func (s *Server) ListJobs(c echo.Context, params gen.ListJobsParams) error {
 	if params.Limit != nil {
 		limit = *params.Limit
 	}
-	jobs, more, err := s.Jobs.List(c.Request().Context(), callOf(c).who.Project, before, limit)
+	jobs, next, err := s.listJobs(c.Request().Context(), &callOf(c).who, before, limit)
 	if err != nil {
 		return err
 	}
@@ -131,8 +141,8 @@ func (s *Server) ListJobs(c echo.Context, params gen.ListJobsParams) error {
 	for i := range jobs {
 		out.Data[i] = viewJob(&jobs[i])
 	}
-	if more {
-		out.NextCursor = new(base64.RawURLEncoding.EncodeToString([]byte(jobCursor + jobs[len(jobs)-1].ID)))
+	if next != "" {
+		out.NextCursor = new(base64.RawURLEncoding.EncodeToString([]byte(jobCursor + next)))
 	}
 	return s.json(c, http.StatusOK, out)
 }
@@ -158,7 +168,7 @@ func viewJob(j *bulk.Job) gen.Job {
 		StartedAt: j.StartedAt, EndedAt: viewTime(j.EndedAt), Reached: viewTime(j.Reached),
 		Detail: unlessZero(j.Detail), Links: gen.JobLinks{Self: jobPath(j.ID)},
 		Filter: gen.JobFilter{
-			Endpoint: unlessZero(j.Filter.Endpoint), Labels: j.Filter.Labels, States: []gen.TaskState{},
+			Endpoint: unlessZero(j.Filter.Endpoint), Within: j.Filter.Within, Labels: j.Filter.Labels, States: []gen.TaskState{},
 			CreatedAfter: viewTime(j.Filter.CreatedAfter), CreatedBefore: viewTime(j.Filter.CreatedBefore),
 		},
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,8 +66,12 @@ func (s *Server) wantedKey(ctx context.Context, own *call, in *gen.KeyConfig) (t
 	case !latest.IsZero() && k.ExpiresAt.After(latest):
 		r.fault(end, "must not be later than the end of the key that asks")
 	}
+	readBinding(own, in, &k)
 	for i, scope := range in.Scopes {
 		k.Scopes = append(k.Scopes, auth.Scope(scope))
+		if scope == gen.Admin && k.Endpoints.Bound() {
+			r.fault("endpoints", "must not be given with the scope admin")
+		}
 		for _, before := range in.Scopes[:i] {
 			if before == scope {
 				r.fault("scopes/"+strconv.Itoa(i), "is given more than once")
@@ -88,10 +93,32 @@ func (s *Server) wantedKey(ctx context.Context, own *call, in *gen.KeyConfig) (t
 	return k, err
 }
 
+// readBinding reads what the key shall be bound to: what it is not told is as
+// its maker is bound.
+func readBinding(own *call, in *gen.KeyConfig, k *task.APIKey) {
+	k.Endpoints, k.Addresses = own.who.Endpoints, own.who.Addresses
+	if in.Endpoints != nil {
+		k.Endpoints = in.Endpoints
+	}
+	if in.Addresses != nil {
+		k.Addresses = nil
+	}
+	for i, text := range in.Addresses {
+		p, ok := task.ParseAddress(text)
+		if !ok {
+			own.faults.inBody("/addresses/"+strconv.Itoa(i), "is neither a CIDR nor an address of IPv4 or IPv6")
+		}
+		k.Addresses = append(k.Addresses, p)
+	}
+}
+
 // mayGive: nobody gives away what they do not have.
 func mayGive(who *auth.Principal, k *task.APIKey) error {
 	if k.Project != who.Project && !who.Admin() {
 		return task.Errorf(auth.CodeForbidden, "this key may make keys of its own project only")
+	}
+	if !who.Endpoints.Covers(k.Endpoints) || !who.Addresses.Covers(k.Addresses) {
+		return task.Errorf(auth.CodeForbidden, "this key is bound to less, so it cannot make a key for these endpoints or addresses")
 	}
 	for _, scope := range k.Scopes {
 		if !who.Can(scope) {
@@ -105,9 +132,9 @@ func mayGive(who *auth.Principal, k *task.APIKey) error {
 func (s *Server) ListKeys(c echo.Context, params gen.ListKeysParams) error {
 	ctx := c.Request().Context()
 	s.refresh(ctx)
-	l := listing[task.APIKey]{
-		all: s.Keys.Keys(callOf(c).who.Project), name: func(k *task.APIKey) string { return k.ID }, mark: "k1.",
-	}
+	who := &callOf(c).who
+	visible := slices.DeleteFunc(s.Keys.Keys(who.Project), func(k task.APIKey) bool { return !visibleKey(who, &k) })
+	l := listing[task.APIKey]{all: visible, name: func(k *task.APIKey) string { return k.ID }, mark: "k1."}
 	page, next, err := l.page(params.Limit, params.Cursor)
 	if err != nil {
 		return err
@@ -124,8 +151,9 @@ func (s *Server) ListKeys(c echo.Context, params gen.ListKeysParams) error {
 func (s *Server) GetKey(c echo.Context, id gen.KeyId) error {
 	ctx := c.Request().Context()
 	s.refresh(ctx)
-	k, ok := s.Keys.Key(callOf(c).who.Project, id)
-	if !ok {
+	who := &callOf(c).who
+	k, ok := s.Keys.Key(who.Project, id)
+	if !ok || !visibleKey(who, k) {
 		return noKey()
 	}
 	return s.json(c, http.StatusOK, viewKey(k, s.keyUses(ctx)[id]))
@@ -135,6 +163,9 @@ func (s *Server) GetKey(c echo.Context, id gen.KeyId) error {
 func (s *Server) DeleteKey(c echo.Context, id gen.KeyId) error {
 	own, ctx := callOf(c), c.Request().Context()
 	err := s.Keys.DeleteKey(ctx, own.who.Project, id, func(k *task.APIKey) error {
+		if !visibleKey(&own.who, k) {
+			return noKey()
+		}
 		if (auth.Principal{Scopes: k.Scopes}).Admin() && !own.who.Admin() {
 			return task.Errorf(auth.CodeForbidden, "a key with scope admin can be revoked by such a key only")
 		}
@@ -168,6 +199,10 @@ func viewKey(k *task.APIKey, used time.Time) gen.Key {
 	}
 	for i, scope := range k.Scopes {
 		out.Scopes[i] = gen.Scope(scope)
+	}
+	out.Endpoints = k.Endpoints
+	for _, p := range k.Addresses {
+		out.Addresses = append(out.Addresses, p.String())
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,7 @@ import (
 // as lets the caller be somebody else.
 type as struct{ who auth.Principal }
 
-func (a as) Authenticate(*http.Request) (auth.Principal, error) { return a.who, nil }
+func (a as) Authenticate(*http.Request, netip.Addr) (auth.Principal, error) { return a.who, nil }
 
 func (w *world) client(t *testing.T, who auth.Principal) *client {
 	t.Helper()

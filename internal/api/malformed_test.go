@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ const (
 // callers knows the three callers of the table.
 type callers struct{}
 
-func (callers) Authenticate(r *http.Request) (auth.Principal, error) {
+func (callers) Authenticate(r *http.Request, _ netip.Addr) (auth.Principal, error) {
 	switch r.Header.Get("Authorization") {
 	case "Bearer " + adminKey:
 		return auth.Principal{Project: project, Scopes: []auth.Scope{auth.ScopeAdmin}, KeyID: "admin"}, nil

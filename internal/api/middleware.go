@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 type call struct {
 	id     string
 	op     *operation // nil: no such operation
+	from   netip.Addr // the client's
 	who    auth.Principal
 	faults faults
 	code   task.Code // of the problem it was answered with
@@ -38,7 +40,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
 		r := c.Request()
-		own := &call{id: rand.Text(), op: s.contract.find(c)}
+		own := &call{id: rand.Text(), op: s.contract.find(c), from: clientOf(c)}
 		c.Set(callKey, own)
 		s.expectBody(c)
 		h := c.Response().Header()
@@ -83,11 +85,11 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		if own.op == nil || own.op.scope == "" {
 			return next(c)
 		}
-		who, err := s.Auth.Authenticate(c.Request())
+		who, err := s.Auth.Authenticate(c.Request(), own.from)
+		own.who = who
 		if err != nil {
 			return err
 		}
-		own.who = who
 		if err := who.Require(own.op.scope); err != nil {
 			return err
 		}
@@ -96,8 +98,17 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 			return err
 		}
 		own.who.Project = project
+		if err := withinBinding(c, own); err != nil {
+			return err
+		}
 		return next(c)
 	}
+}
+
+// clientOf is the client's address, invalid when it is not known.
+func clientOf(c echo.Context) netip.Addr {
+	a, _ := netip.ParseAddr(c.RealIP())
+	return a.Unmap().WithZone("")
 }
 
 // check holds the request's head against the contract.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ type Access struct {
 	Took      time.Duration
 	Key       string // who asked: the key's id
 	Project   string
-	Peer      string // address of the connection's other end
+	Peer      string // the client's address
 }
 
 // statusLeft stands for the answer that nobody waited for, as in many logs.
@@ -60,7 +61,7 @@ func (s *Server) tell(c echo.Context, own *call, took time.Duration) {
 	r, w := c.Request(), c.Response()
 	a := &Access{
 		ID: own.id, Method: r.Method, Route: own.route(), Status: w.Status, Code: own.code, Bytes: w.Size, Took: took,
-		Key: own.who.KeyID, Project: own.who.Project, Peer: c.RealIP(),
+		Key: own.who.KeyID, Project: own.who.Project, Peer: peer(own.from),
 	}
 	if own.op != nil {
 		a.Operation = own.op.id
@@ -74,6 +75,13 @@ func (s *Server) tell(c echo.Context, own *call, took time.Duration) {
 		s.logAudit(ctx, a, own.targetOf(c))
 	}
 	s.opt.Observer.End(ctx, a)
+}
+
+func peer(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 func (s *Server) logAccess(ctx context.Context, a *Access) {

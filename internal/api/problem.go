@@ -41,6 +41,7 @@ var kinds = map[task.Code]kind{
 	codeInvalidParameter:     {http.StatusBadRequest, "A parameter is wrong", 0},
 	auth.CodeUnauthenticated: {http.StatusUnauthorized, "Not authenticated", 0},
 	auth.CodeForbidden:       {http.StatusForbidden, "Not allowed", 0},
+	auth.CodeAddress:         {http.StatusForbidden, "Not from this address", 0},
 	task.CodeNotFound:        {http.StatusNotFound, "Not found", 0},
 	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "Method not allowed", 0},
 	codeNotAcceptable:        {http.StatusNotAcceptable, "Not acceptable", 0},

@@ -43,7 +43,7 @@ type rawOptions struct {
 // SubmitRawTask accepts a task whose payload is the body, of any media type.
 func (s *Server) SubmitRawTask(c echo.Context, name gen.EndpointName, params gen.SubmitRawTaskParams) error {
 	own := callOf(c)
-	ep, ok := s.findEndpoint(c.Request().Context(), own.who.Project, name)
+	ep, ok := s.findEndpoint(c.Request().Context(), &own.who, name)
 	if !ok && len(own.faults.params) == 0 {
 		return noEndpoint()
 	}
@@ -81,7 +81,7 @@ func (s *Server) fromRequest(own *call, r *http.Request, ep *task.Endpoint) (sub
 	keyHeader = o.get("idempotency_header")
 	sub.Labels = o.labels()
 	sub.Headers = o.headers()
-	sub.Callback = o.callback(r.Context(), s, own.who.Project)
+	sub.Callback = o.callback(r.Context(), s, &own.who)
 	o.noteUnknown()
 	return sub, keyHeader
 }

@@ -39,7 +39,7 @@ func (s *Server) SubmitTask(c echo.Context, params gen.SubmitTaskParams) error {
 // fromJSON reads what in means; faults are noted.
 func (s *Server) fromJSON(ctx context.Context, own *call, in *gen.TaskSubmission) lifecycle.Submission {
 	note := own.faults.inBody
-	ep, known := s.findEndpoint(ctx, own.who.Project, in.Endpoint)
+	ep, known := s.findEndpoint(ctx, &own.who, in.Endpoint)
 	if !known {
 		note("/endpoint", "no such endpoint")
 	}

@@ -14,14 +14,28 @@ import (
 	"github.com/taskgate/taskgate/internal/task"
 )
 
-// find returns a task of the caller's project. An id that cannot be one names
-// no task, like one of another project.
+// find returns a task of the caller's project, and of what the caller is bound
+// to. An id that cannot be one names no task, like one of another project.
 func (s *Server) find(c echo.Context, text string) (*task.Snapshot, error) {
 	id, err := parseID(text)
 	if err != nil {
 		return nil, err
 	}
-	return s.Engine.Find(c.Request().Context(), callOf(c).who.Project, id)
+	ctx, who := c.Request().Context(), &callOf(c).who
+	snap, err := s.Engine.Find(ctx, who.Project, id)
+	if err != nil || !who.Endpoints.Bound() {
+		return snap, err
+	}
+	about := snap // a callback is of the task that it tells of
+	if snap.CallbackOf != "" {
+		if about, err = s.Engine.Find(ctx, who.Project, snap.CallbackOf); err != nil {
+			return nil, err
+		}
+	}
+	if !who.Endpoints.Has(about.Endpoint) {
+		return nil, noTask()
+	}
+	return snap, nil
 }
 
 func parseID(text string) (task.ID, error) {
@@ -165,6 +179,12 @@ func (s *Server) change(
 	if err != nil {
 		return err
 	}
+	// A task's endpoint never changes: what may be seen may be changed.
+	if callOf(c).who.Endpoints.Bound() {
+		if _, err := s.find(c, text); err != nil {
+			return err
+		}
+	}
 	snap, err := do(c.Request().Context(), callOf(c).who.Project, id)
 	if err != nil {
 		return err
@@ -213,7 +233,7 @@ func (s *Server) ListTasks(c echo.Context, params gen.ListTasksParams) error {
 	if err := own.faults.err(); err != nil {
 		return err
 	}
-	q.Project = own.who.Project
+	q.Project, q.Within = own.who.Project, own.who.Endpoints
 	page, err := s.Results.List(c.Request().Context(), q)
 	if err != nil {
 		return ofCursor(err, params.Cursor)

@@ -16,6 +16,7 @@ import (
 const (
 	CodeUnauthenticated task.Code = "unauthenticated" // no key, or an unknown one
 	CodeForbidden       task.Code = "forbidden"       // known, but not allowed
+	CodeAddress         task.Code = "address_not_allowed"
 )
 
 // DefaultProject is the first project, which always exists.
@@ -38,7 +39,7 @@ func NewAdminKey(key string) (*AdminKey, error) {
 
 // Authenticate takes the key from "Authorization: Bearer". Errors carry
 // [CodeUnauthenticated].
-func (a *AdminKey) Authenticate(r *http.Request) (Principal, error) {
+func (a *AdminKey) Authenticate(r *http.Request, _ netip.Addr) (Principal, error) {
 	text, err := bearer(r.Header)
 	if err != nil {
 		return Principal{}, err
@@ -75,7 +76,7 @@ func NewNone() *None { return &None{origin: http.NewCrossOriginProtection()} }
 
 // Authenticate refuses what a web page could make a browser send: another
 // origin's writes, and requests for a host that is not local (DNS rebinding).
-func (n *None) Authenticate(r *http.Request) (Principal, error) {
+func (n *None) Authenticate(r *http.Request, _ netip.Addr) (Principal, error) {
 	if !localHost(r.Host) {
 		return Principal{}, task.Errorf(CodeForbidden, "without keys only requests to localhost are taken")
 	}

@@ -3,6 +3,7 @@ package auth_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -36,7 +37,7 @@ func TestAdminKey(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.Header["Authorization"] = c.values
-			p, err := a.Authenticate(r)
+			p, err := a.Authenticate(r, netip.Addr{})
 			if (err == nil) != c.ok {
 				t.Fatalf("got %v", err)
 			}
@@ -83,7 +84,7 @@ func TestNone(t *testing.T) {
 			if c.header != nil {
 				r.Header = c.header
 			}
-			p, err := auth.NewNone().Authenticate(r)
+			p, err := auth.NewNone().Authenticate(r, netip.Addr{})
 			if (err == nil) != c.ok {
 				t.Fatalf("got %v", err)
 			}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -60,12 +61,13 @@ func NewKeys(store KeyStore, bootstrap *AdminKey) *Keys {
 
 // Authenticate takes the key from "Authorization: Bearer". Errors carry
 // [CodeUnauthenticated], or task.CodeUnavailable when the key is not known
-// here and the store cannot be asked.
+// here and the store cannot be asked. A key that is not used from where it may
+// be is [CodeAddress]; then the principal says whose it is, and can do nothing.
 //
 // A key that was made on another gateway a moment ago works here too: an
 // unknown one waits for the news of it, at most until the next look into the
 // store. A revoked one works until the store's change is seen here.
-func (a *Keys) Authenticate(r *http.Request) (Principal, error) {
+func (a *Keys) Authenticate(r *http.Request, from netip.Addr) (Principal, error) {
 	text, err := bearer(r.Header)
 	if err != nil {
 		return Principal{}, err
@@ -89,8 +91,14 @@ func (a *Keys) Authenticate(r *http.Request) (Principal, error) {
 	if k.ExpiredAt(now) {
 		return Principal{}, task.Errorf(CodeUnauthenticated, "the key has expired")
 	}
+	if !k.Addresses.Has(from) {
+		return Principal{Project: k.Project, KeyID: id}, task.Errorf(CodeAddress, "this key may not be used from this address")
+	}
 	a.store.UseKey(id, now)
-	return Principal{Project: k.Project, Scopes: k.Scopes, KeyID: id, ExpiresAt: k.ExpiresAt, Rate: k.Rate}, nil
+	return Principal{
+		Project: k.Project, Scopes: k.Scopes, KeyID: id, ExpiresAt: k.ExpiresAt, Rate: k.Rate,
+		Endpoints: k.Endpoints, Addresses: k.Addresses,
+	}, nil
 }
 
 func unknownKey() error { return task.Errorf(CodeUnauthenticated, "the key is not known") }

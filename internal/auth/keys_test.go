@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -124,7 +125,7 @@ func TestKeys(t *testing.T) {
 		"other prefix":            {"sk" + strings.TrimPrefix(text, "tg"), false},
 		"letters that no key has": {strings.TrimSuffix(text, text[len(text)-1:]) + "z", false},
 	} {
-		p, err := a.Authenticate(request(t.Context(), c.key))
+		p, err := a.Authenticate(request(t.Context(), c.key), netip.Addr{})
 		if (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -141,6 +142,44 @@ func TestKeys(t *testing.T) {
 	}
 	if len(s.syncs) != 0 {
 		t.Errorf("%d looks into the store for keys that are known, or none", len(s.syncs))
+	}
+}
+
+// TestKeyOfAnAddress: a key opens nothing from elsewhere, and nobody learns by
+// the refusal whether a secret is right that is not.
+func TestKeyOfAnAddress(t *testing.T) {
+	s := newStore()
+	a := newKeys(t, s)
+	token := auth.NewToken(time.Now())
+	k := stored(token, time.Time{})
+	k.Addresses = task.AddressSet{netip.MustParsePrefix("192.0.2.0/24")}
+	s.keys[token.ID] = k
+	text := token.Reveal()
+	wrong := text[:len(text)-1] + map[bool]string{true: "0", false: "1"}[!strings.HasSuffix(text, "0")]
+	for _, c := range []struct {
+		key, from string
+		code      task.Code
+	}{
+		{text, "192.0.2.9", ""},
+		{text, "::ffff:192.0.2.9", ""},
+		{text, "192.0.3.9", auth.CodeAddress},
+		{text, "2001:db8::1", auth.CodeAddress},
+		{text, "", auth.CodeAddress},
+		{wrong, "192.0.3.9", auth.CodeUnauthenticated},
+		{wrong, "192.0.2.9", auth.CodeUnauthenticated},
+	} {
+		clear(s.uses)
+		from, _ := netip.ParseAddr(c.from)
+		p, err := a.Authenticate(request(t.Context(), c.key), from)
+		if (err == nil) != (c.code == "") || err != nil && task.CodeOf(err) != c.code {
+			t.Errorf("from %q: %v", c.from, err)
+		}
+		if used := len(s.uses) > 0; used != (c.code == "") || p.Can(auth.ScopeTasksRead) != used {
+			t.Errorf("from %q: used %v, %+v", c.from, used, p)
+		}
+		if c.code == auth.CodeAddress && p.KeyID != token.ID {
+			t.Errorf("from %q: nobody is named", c.from)
+		}
 	}
 }
 
@@ -179,7 +218,7 @@ func TestUnknownKey(t *testing.T) {
 		s := newStore()
 		a := newKeys(t, s)
 		try := func(token auth.Token) error {
-			_, err := a.Authenticate(request(t.Context(), token.Reveal()))
+			_, err := a.Authenticate(request(t.Context(), token.Reveal()), netip.Addr{})
 			return err
 		}
 		first := auth.NewToken(time.Now())
@@ -227,12 +266,12 @@ func TestUnknownKeyIsHeardOf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore()
 		a := newKeys(t, s)
-		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()))
+		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), netip.Addr{})
 		fresh := auth.NewToken(time.Now())
 		start := time.Now()
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := a.Authenticate(request(t.Context(), fresh.Reveal())); err != nil || time.Since(start) > 0 {
+			if _, err := a.Authenticate(request(t.Context(), fresh.Reveal()), netip.Addr{}); err != nil || time.Since(start) > 0 {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}
 		})
@@ -253,14 +292,14 @@ func TestUnknownKeyFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore()
 		a := newKeys(t, s)
-		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()))
+		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), netip.Addr{})
 		var wg sync.WaitGroup
 		for range 1000 {
-			wg.Go(func() { _, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal())) })
+			wg.Go(func() { _, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), netip.Addr{}) })
 		}
 		synctest.Wait()
 		start := time.Now()
-		_, err := a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()))
+		_, err := a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), netip.Addr{})
 		if task.CodeOf(err) != auth.CodeUnauthenticated || time.Since(start) > 0 {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
@@ -276,20 +315,20 @@ func TestUnknownKeyLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore()
 		a := newKeys(t, s)
-		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()))
+		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), netip.Addr{})
 		fresh := auth.NewToken(time.Now())
 		s.later[fresh.ID] = stored(fresh, time.Time{})
 		gone, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = a.Authenticate(request(gone, auth.NewToken(time.Now()).Reveal())) })
+		wg.Go(func() { _, _ = a.Authenticate(request(gone, auth.NewToken(time.Now()).Reveal()), netip.Addr{}) })
 		synctest.Wait()
 		wg.Go(func() {
-			if _, err := a.Authenticate(request(t.Context(), fresh.Reveal())); err != nil {
+			if _, err := a.Authenticate(request(t.Context(), fresh.Reveal()), netip.Addr{}); err != nil {
 				t.Error(err)
 			}
 		})
 		wg.Go(func() {
-			if _, err := a.Authenticate(request(gone, fresh.Reveal())); !errors.Is(err, context.Canceled) {
+			if _, err := a.Authenticate(request(gone, fresh.Reveal()), netip.Addr{}); !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
 		})
@@ -303,7 +342,7 @@ func TestUnknownKeyWithoutStore(t *testing.T) {
 	s := newStore()
 	s.failing = task.Errorf(task.CodeUnavailable, "the registry cannot be reached now")
 	a := newKeys(t, s)
-	if _, err := a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal())); task.CodeOf(err) != task.CodeUnavailable {
+	if _, err := a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), netip.Addr{}); task.CodeOf(err) != task.CodeUnavailable {
 		t.Error(err)
 	}
 }

@@ -41,6 +41,9 @@ type Principal struct {
 	ExpiresAt time.Time
 	// Rate is how often the key may call, zero for no limit.
 	Rate task.Rate
+	// Endpoints and Addresses are what the caller is bound to.
+	Endpoints task.EndpointSet
+	Addresses task.AddressSet
 }
 
 // Can reports whether the caller has the scope. Having "tasks:*" takes that

@@ -43,9 +43,16 @@ type Filter struct {
 	// CreatedAfter is included, CreatedBefore is not.
 	CreatedAfter  time.Time `json:"created_after,omitzero"`
 	CreatedBefore time.Time `json:"created_before,omitzero"`
+	// Within is what whoever asks is bound to.
+	Within task.EndpointSet `json:"within,omitempty"`
 }
 
-// Empty reports whether the filter leaves nothing out.
+// VisibleTo reports whether the filter is about what a caller is bound to.
+func (f *Filter) VisibleTo(bound task.EndpointSet) bool {
+	return bound.Covers(f.Within) || f.Endpoint != "" && bound.Has(f.Endpoint)
+}
+
+// Empty reports whether the filter leaves nothing out of what may be asked for.
 func (f *Filter) Empty() bool {
 	return f.Endpoint == "" && len(f.States)+len(f.Labels) == 0 && f.CreatedAfter.IsZero() && f.CreatedBefore.IsZero()
 }
@@ -67,7 +74,8 @@ const (
 // query asks for the tasks of the request that were accepted before end.
 func (r *Request) query(end time.Time) task.Query {
 	q := task.Query{
-		Project: r.Project, Endpoint: r.Filter.Endpoint, States: r.Meant(), Labels: r.Filter.Labels,
+		Project: r.Project, Endpoint: r.Filter.Endpoint, Within: r.Filter.Within,
+		States: r.Meant(), Labels: r.Filter.Labels,
 		CreatedAfter: r.Filter.CreatedAfter, CreatedBefore: r.Filter.CreatedBefore,
 	}
 	if q.CreatedBefore.IsZero() || end.Before(q.CreatedBefore) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/taskgate/taskgate/client"
@@ -21,7 +22,7 @@ type keysListCmd struct{}
 
 // Run lists the keys.
 func (*keysListCmd) Run(ctx context.Context, s *session) error {
-	return s.docs(ctx, []string{"ID", "NAME", "SCOPES", "CREATED", "EXPIRES", "LAST USED"},
+	return s.docs(ctx, []string{"ID", "NAME", "SCOPES", "BOUND TO", "CREATED", "EXPIRES", "LAST USED"},
 		func(api *client.Client, limit *int, cursor *string) (*http.Response, error) {
 			return api.ListKeys(ctx, &client.ListKeysParams{Limit: limit, Cursor: cursor})
 		}, func(doc json.RawMessage) ([]string, error) {
@@ -33,7 +34,7 @@ func (*keysListCmd) Run(ctx context.Context, s *session) error {
 			if k.LastUsedAt != nil {
 				used = stamp(*k.LastUsedAt)
 			}
-			return []string{k.Id, k.Name, scopes(k), stamp(k.CreatedAt), expires, used}, err
+			return []string{k.Id, k.Name, scopes(k), strings.Join(slices.Concat(k.Endpoints, k.Addresses), ","), stamp(k.CreatedAt), expires, used}, err
 		})
 }
 
@@ -62,12 +63,16 @@ type keysCreateCmd struct {
 	ExpiresIn string   `help:"Its end from now on, such as 90d." placeholder:"DURATION" xor:"expiry"`
 	ExpiresAt string   `help:"Its end (RFC 3339)." placeholder:"TIME" xor:"expiry"`
 	Rate      string   `help:"How often it may call, as requests a second, or with a burst: 20 or 20/40." placeholder:"RATE"`
+	Endpoint  []string `help:"Bind it to an endpoint, or with a * at the end to all whose names begin so; repeatable." placeholder:"NAME"`
+	Address   []string `help:"Where it may be used from, a CIDR or an address; repeatable." placeholder:"CIDR"`
 	Quiet     bool     `help:"Print what authenticates only." short:"q"`
 }
 
 // Run creates the key.
 func (c *keysCreateCmd) Run(ctx context.Context, s *session) error {
-	body := client.KeyConfig{Name: c.Name, ExpiresIn: opt(c.ExpiresIn), ExpiresAt: opt(c.ExpiresAt)}
+	body := client.KeyConfig{
+		Name: c.Name, ExpiresIn: opt(c.ExpiresIn), ExpiresAt: opt(c.ExpiresAt), Endpoints: c.Endpoint, Addresses: c.Address,
+	}
 	for _, scope := range c.Scope {
 		body.Scopes = append(body.Scopes, client.Scope(scope))
 	}
@@ -90,6 +95,8 @@ func keyBlock(k client.Key) string {
 	b.add("name", k.Name)
 	b.add("project", k.Project)
 	b.add("scopes", scopes(k))
+	b.add("endpoints", strings.Join(k.Endpoints, ","))
+	b.add("addresses", strings.Join(k.Addresses, ","))
 	b.add("created", stamp(k.CreatedAt))
 	if k.CreatedBy != nil {
 		b.add("created by", *k.CreatedBy)

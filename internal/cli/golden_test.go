@@ -160,6 +160,7 @@ func TestAdminGolden(t *testing.T) {
 	w.types("keys", "create", "slow", "--scope", "tasks:*", "--rate", "2.5/10")
 	w.types("projects", "list")
 	w.types("--project", "acme", "keys", "create", "billing worker", "--scope", "tasks:*,endpoints:read", "--scope", "endpoints:write", "--expires-in", "90d")
+	w.types("--project", "acme", "keys", "create", "mailer", "--scope", "tasks:write", "--endpoint", "mail-*", "--endpoint", "audit", "--address", "192.0.2.0/24")
 	w.types("keys", "list", "--project", "acme")
 	w.types("projects", "delete", "acme")
 	w.types("projects", "rotate-secret", "--project", "acme", "--overlap", "1h")

@@ -188,6 +188,7 @@ func copyProject(p *task.Project) *task.Project {
 func copyAPIKey(k *task.APIKey) *task.APIKey {
 	c := *k
 	c.Scopes, c.Digest = slices.Clone(k.Scopes), slices.Clone(k.Digest)
+	c.Endpoints, c.Addresses = slices.Clone(k.Endpoints), slices.Clone(k.Addresses)
 	return &c
 }
 

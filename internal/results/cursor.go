@@ -78,5 +78,8 @@ func filterMark(q task.Query) string {
 	// fmt writes maps in the order of their keys.
 	fmt.Fprintf(h, "%q %q %q %q %d %d", q.Project, q.Endpoint, slices.Compact(states), q.Labels,
 		task.ToMillis(q.CreatedAfter), task.ToMillis(q.CreatedBefore))
+	if q.Within.Bound() {
+		fmt.Fprintf(h, " %q", q.Within)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:cursorMark])
 }

@@ -97,7 +97,7 @@ func whichList(q task.Query) List {
 // ask is how many rows the next scan takes.
 func (l *lister) ask() int {
 	missing := l.q.Limit - len(l.page.Items)
-	if len(l.q.States) == 0 && len(l.q.Labels) == 0 && l.q.Endpoint == "" {
+	if len(l.q.States) == 0 && len(l.q.Labels) == 0 && l.q.Endpoint == "" && !l.q.Within.Bound() {
 		return min(missing, scanStep)
 	}
 	return min(max(missing, minScan), scanStep)
@@ -134,7 +134,7 @@ func (l *lister) matches(s *task.Snapshot) bool {
 	if s.CallbackOf != "" && !q.Callbacks {
 		return false
 	}
-	if q.Endpoint != "" && s.Endpoint != q.Endpoint {
+	if q.Endpoint != "" && s.Endpoint != q.Endpoint || !q.Within.Has(s.Endpoint) {
 		return false
 	}
 	if !q.CreatedBefore.IsZero() && !s.CreatedAt.Before(q.CreatedBefore) {

@@ -262,6 +262,8 @@ func TestListFilters(t *testing.T) {
 		"all":      {task.Query{}, func(int) bool { return true }},
 		"endpoint": {task.Query{Endpoint: "even"}, func(i int) bool { return i%2 == 0 }},
 		"nobody":   {task.Query{Endpoint: "none"}, func(int) bool { return false }},
+		"within":   {task.Query{Within: task.EndpointSet{"ev*", "none"}}, func(i int) bool { return i%2 == 0 }},
+		"outside":  {task.Query{Endpoint: "even", Within: task.EndpointSet{"odd"}}, func(int) bool { return false }},
 		"state":    {task.Query{States: []task.State{task.Cancelled}}, cancelled},
 		"failed":   {task.Query{States: []task.State{task.Failed}}, failed},
 		"states": {
@@ -393,6 +395,7 @@ func TestListCursorOfAnotherFilter(t *testing.T) {
 	for name, change := range map[string]func(q *task.Query){
 		"project":  func(q *task.Query) { q.Project = "q" },
 		"endpoint": func(q *task.Query) { q.Endpoint = "e" },
+		"within":   func(q *task.Query) { q.Within = task.EndpointSet{"even"} },
 		"states":   func(q *task.Query) { q.States = q.States[:1] },
 		"labels":   func(q *task.Query) { q.Labels = map[string]string{"a": "b"} },
 		"after":    func(q *task.Query) { q.CreatedAfter = epoch },

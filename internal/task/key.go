@@ -21,6 +21,9 @@ type APIKey struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Rate is how often it may call; zero: no limit of its own.
 	Rate Rate `json:"rate,omitzero"`
+	// Endpoints and Addresses are what the key is bound to.
+	Endpoints EndpointSet `json:"endpoints,omitempty"`
+	Addresses AddressSet  `json:"addresses,omitempty"`
 }
 
 // ExpiredAt reports whether the key opens nothing any more at now.

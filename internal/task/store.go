@@ -64,6 +64,7 @@ type ChangeReply struct {
 type Query struct {
 	Project  string
 	Endpoint string            // "" any
+	Within   EndpointSet       // that, too
 	States   []State           // empty any
 	Labels   map[string]string // all must match
 	// CreatedAfter and CreatedBefore bound the time of acceptance; zero: open.

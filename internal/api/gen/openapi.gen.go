@@ -219,6 +219,7 @@ func (e JobState) Valid() bool {
 
 // Defines values for ProblemCode.
 const (
+	ProblemCodeAddressNotAllowed    ProblemCode = "address_not_allowed"
 	ProblemCodeConflict             ProblemCode = "conflict"
 	ProblemCodeEndpointHasTasks     ProblemCode = "endpoint_has_tasks"
 	ProblemCodeForbidden            ProblemCode = "forbidden"
@@ -249,6 +250,8 @@ const (
 // Valid indicates whether the value is a known member of the ProblemCode enum.
 func (e ProblemCode) Valid() bool {
 	switch e {
+	case ProblemCodeAddressNotAllowed:
+		return true
 	case ProblemCodeConflict:
 		return true
 	case ProblemCodeEndpointHasTasks:
@@ -1520,6 +1523,9 @@ type JobFilter struct {
 
 	// States Only tasks in these states.
 	States []TaskState `json:"states"`
+
+	// Within Only tasks of endpoints that the key which asked is bound to.
+	Within []string `json:"within,omitempty"`
 }
 
 // JobLinks Where to read on.
@@ -1543,11 +1549,17 @@ type JobState string
 
 // Key defines model for Key.
 type Key struct {
+	// Addresses Where it may be used from, as CIDRs. Absent: anywhere.
+	Addresses []string `json:"addresses,omitempty"`
+
 	// CreatedAt When it was made.
 	CreatedAt time.Time `json:"created_at"`
 
 	// CreatedBy Id of the key that made it, `admin` for the bootstrap key.
 	CreatedBy *string `json:"created_by,omitempty"`
+
+	// Endpoints What it is bound to: names of endpoints, or beginnings that end in `*`. Absent: every endpoint.
+	Endpoints []string `json:"endpoints,omitempty"`
 
 	// ExpiresAt Its end, when it has one.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
@@ -1587,6 +1599,21 @@ type Key struct {
 
 // KeyConfig defines model for KeyConfig.
 type KeyConfig struct {
+	// Addresses Where the key may be used from: CIDRs or addresses of IPv4 or IPv6. From elsewhere it is 403
+	// `address_not_allowed`. Only what the key of the request may be used from; absent: the same as that one.
+	//
+	//
+	// Example: ["192.0.2.0/24","2001:db8::/48"]
+	Addresses []string `json:"addresses,omitempty"`
+
+	// Endpoints Binds the key to endpoints: names, or beginnings of names that end in `*`. All others, their tasks, results
+	// and jobs are to it as if they did not exist. Only what the key of the request is bound to; absent: the same
+	// as that one. Not for scope `admin`.
+	//
+	//
+	// Example: ["invoices","mail-*"]
+	Endpoints []string `json:"endpoints,omitempty"`
+
 	// ExpiresAt The key's end, at most 3650 days ahead. Not together with `expires_in`. Absent: that of the key of the
 	// request, if it has one, else none.
 	ExpiresAt *string `json:"expires_at,omitempty"`
