@@ -218,3 +218,21 @@ func FuzzDurationText(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseAddress: what a key is bound to holds what was written, and nothing
+// that the client's address could never be.
+func FuzzParseAddress(f *testing.F) {
+	for _, s := range []string{"192.0.2.0/24", "192.0.2.7/24", "2001:db8::/48", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "0.0.0.0/0", "1.2.3.4/33"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, ok := task.ParseAddress(text)
+		if !ok {
+			return
+		}
+		again, ok := task.ParseAddress(p.String())
+		if set := (task.AddressSet{p}); !ok || again != p || p != p.Masked() || !set.Has(p.Addr()) || !set.Covers(set) || p.Addr().Is4In6() {
+			t.Fatalf("%q is %v, then %v", text, p, again)
+		}
+	})
+}
