@@ -60,7 +60,7 @@ var table = build([]Setting{
 	boolean("PPROF", Roles(), "serve `/debug/pprof/` on the admin address",
 		func(c *Config) *bool { return &c.Pprof }),
 	amqpURL(),
-	secret(text("REDIS_URL", servers, "", "Redis 7.0 or later: `redis://` or `rediss://`; required",
+	secret(text("REDIS_URL", servers, "", "Redis 7.0 or later: `redis://` or `rediss://`, of one server or, with `?master_name=`, of Sentinels; required",
 		func(c *Config) *string { return &c.RedisURL })),
 	text("DATA", embedded, "./taskgate-data", "folder of the embedded store",
 		func(c *Config) *string { return &c.DataDir }),

@@ -1,5 +1,9 @@
 // Package redisdb opens Redis for the drivers of results and registry: one
 // client, one pub/sub connection, the checks at start. It is a leaf.
+//
+// The server is given by a URL, or its sentinels are: then every new
+// connection goes to the primary that they name at that moment, and those to
+// an earlier one are given up.
 package redisdb
 
 import (
@@ -53,26 +57,32 @@ type DB struct {
 
 // ErrURL says that a Redis URL is unusable. It never quotes the URL, which
 // may hold a password.
-var ErrURL = errors.New("not a Redis URL of the form redis://[user:password@]host:port/db, rediss:// or unix://")
+var ErrURL = errors.New("not a Redis URL of the form redis://[user:password@]host:port/db, rediss:// or unix://, " +
+	"or of sentinels: redis://host:port/db?master_name=NAME&addr=host2:port&addr=…")
+
+// Query parameters of a URL that make it one of sentinels.
+const (
+	masterParam = "master_name"
+	moreParam   = "addr"
+)
 
 // New makes a DB from a URL. It does no I/O.
 func New(rawURL string, opt Options) (*DB, error) {
-	o, err := parse(rawURL)
+	connect, err := parse(rawURL)
 	if err != nil {
 		return nil, err
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	o.ClientName = opt.Name
-	if o.ClientName == "" {
-		o.ClientName = "taskgate"
+	if opt.Name == "" {
+		opt.Name = "taskgate"
 	}
-	if o.PoolSize = opt.PoolSize; o.PoolSize <= 0 {
-		o.PoolSize = defaultPool
+	if opt.PoolSize <= 0 {
+		opt.PoolSize = defaultPool
 	}
 	quiet()
-	client := redis.NewClient(tuned(o))
+	client := connect(opt)
 	db := &DB{client: client, log: opt.Logger, bus: newBus(client, opt.Logger)}
 	client.AddHook(&db.dials)
 	if db.lane, err = newLane(client); err != nil {
@@ -132,7 +142,8 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-func parse(rawURL string) (*redis.Options, error) {
+// parse returns what makes the client that a URL asks for.
+func parse(rawURL string) (func(Options) *redis.Client, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, ErrURL
@@ -142,18 +153,27 @@ func parse(rawURL string) (*redis.Options, error) {
 	default:
 		return nil, fmt.Errorf("%w (its scheme is not redis, rediss or unix)", ErrURL)
 	}
-	if strings.Contains(u.Host, ",") || u.Query().Has("addr") || u.Query().Has("master_name") {
-		return nil, fmt.Errorf("%w (Sentinel and Cluster are not supported yet)", ErrURL)
+	if u.Query().Has(masterParam) && !strings.Contains(u.Host, ",") {
+		o, err := redis.ParseFailoverURL(rawURL)
+		if err != nil || o.MasterName == "" || o.ReplicaOnly || o.RouteByLatency || o.RouteRandomly {
+			return nil, ErrURL
+		}
+		return func(opt Options) *redis.Client { return redis.NewFailoverClient(watched(o, opt)) }, nil
+	}
+	if strings.Contains(u.Host, ",") || u.Query().Has(moreParam) {
+		return nil, fmt.Errorf("%w (several servers need master_name, the name that their sentinels know the primary by; "+
+			"Redis Cluster is not supported)", ErrURL)
 	}
 	o, err := redis.ParseURL(rawURL)
 	if err != nil {
 		return nil, ErrURL
 	}
-	return o, nil
+	return func(opt Options) *redis.Client { return redis.NewClient(tuned(o, opt)) }, nil
 }
 
 // tuned sets what the drivers rely on, whatever the URL says.
-func tuned(o *redis.Options) *redis.Options {
+func tuned(o *redis.Options, opt Options) *redis.Options {
+	o.ClientName, o.PoolSize = opt.Name, opt.PoolSize
 	// A script that was applied and whose answer was lost must not run again:
 	// its second answer would be a lie.
 	o.MaxRetries = -1
@@ -168,6 +188,17 @@ func tuned(o *redis.Options) *redis.Options {
 	o.Protocol = 2
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return o
+}
+
+// watched is tuned for a primary behind sentinels.
+func watched(o *redis.FailoverOptions, opt Options) *redis.FailoverOptions {
+	t := tuned(&redis.Options{}, opt)
+	o.ClientName, o.PoolSize, o.PipelinePoolSize, o.MinIdleConns = t.ClientName, t.PoolSize, t.PipelinePoolSize, t.MinIdleConns
+	o.MaxRetries, o.ContextTimeoutEnabled = t.MaxRetries, t.ContextTimeoutEnabled
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = t.DialTimeout, t.ReadTimeout, t.WriteTimeout
+	o.DialerRetries, o.PoolTimeout, o.ConnMaxIdleTime = t.DialerRetries, t.PoolTimeout, t.ConnMaxIdleTime
+	o.Protocol, o.DisableIdentity = t.Protocol, t.DisableIdentity
 	return o
 }
 
@@ -223,7 +254,7 @@ func judge(info string) (warnings []string, err error) {
 		return nil, fmt.Errorf("redis %q is too old: %d.0 or later is needed", version, oldest)
 	}
 	if fields["cluster_enabled"] == "1" {
-		return nil, errors.New("redis runs in cluster mode, which is not supported yet")
+		return nil, errors.New("redis runs in cluster mode, which is not supported: give one server, or sentinels")
 	}
 	if fields["aof_enabled"] != "1" {
 		warnings = append(warnings, "Redis keeps no append-only file (appendonly no): states and results since its "+

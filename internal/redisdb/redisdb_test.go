@@ -20,6 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestURL(t *testing.T) {
 	for _, good := range []string{
 		"redis://localhost", "redis://127.0.0.1:6380/3", "rediss://user:pw@host:6380", "unix:///run/redis.sock",
+		"redis://a:26379/3?master_name=tasks&addr=b:26379&addr=c:26379&password=pw", "rediss://u:pw@a?master_name=tasks",
 	} {
 		db, err := redisdb.New(good, redisdb.Options{})
 		if err != nil {
@@ -33,6 +34,8 @@ func TestURL(t *testing.T) {
 	for _, bad := range []string{
 		"", "localhost:6379", "http://user:s3cret@host", "redis://user:s3cret@host:port", "redis://:s3cret@a,b/0",
 		"redis://:s3cret@a?addr=b", "redis://:s3cret@%zz", "redis://:s3cret@host/nodb", "redis://:s3cret@host?what=1",
+		"redis://:s3cret@a?master_name=", "redis://:s3cret@a?master_name=m&addr=s3cret", "redis://:s3cret@a,b:1?master_name=m",
+		"redis://:s3cret@a?master_name=m&replica_only=true", "redis://:s3cret@a?master_name=m&what=1", "unix:///s3cret?master_name=m",
 	} {
 		_, err := redisdb.New(bad, redisdb.Options{})
 		if !errors.Is(err, redisdb.ErrURL) || strings.Contains(err.Error(), "s3cret") {
