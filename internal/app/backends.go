@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/taskgate/taskgate/internal/api"
 	"github.com/taskgate/taskgate/internal/broker"
@@ -54,10 +55,14 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	if err := a.unseal(b); err != nil {
 		return nil, err
 	}
-	b.engine = lifecycle.New(a.engineQueue(b.queue), b.store, lifecycle.Options{
+	opt := lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
 		Observer: a.metrics, CallbackBody: api.CallbackBody,
-	})
+	}
+	if b.redis != nil {
+		opt.Life = b.redis.Life
+	}
+	b.engine = lifecycle.New(a.engineQueue(b.queue), b.store, opt)
 	return b, nil
 }
 
@@ -206,5 +211,27 @@ func (a *App) common(ctx context.Context, b *backends) error {
 		return err
 	}
 	a.background("registry", b.registry.Run)
+	if b.redis != nil {
+		a.background("memory of the store's losses", func(ctx context.Context) error { return a.recall(ctx, b) })
+	}
 	return nil
+}
+
+// recallEvery is how soon a crash of the store is noticed after its return.
+const recallEvery = 2 * time.Second
+
+// recall writes again what the store has lost in a crash.
+func (a *App) recall(ctx context.Context, b *backends) error {
+	tick := time.NewTicker(recallEvery)
+	defer tick.Stop()
+	for {
+		if _, err := b.engine.Recall(ctx); err != nil && ctx.Err() == nil {
+			a.log.DebugContext(ctx, "the store cannot be asked which run it is", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

@@ -271,10 +271,14 @@ func (e *Engine) swap(ctx context.Context, c task.Change) (task.ChangeReply, err
 	defer cancel()
 	c.Outbox = due(&c)
 	reply, err := e.store.Swap(ctx, c)
-	if err == nil && reply.OK && c.Next.JustEnded() {
+	if err != nil || !reply.OK {
+		return reply, err
+	}
+	if c.Next.JustEnded() {
 		e.opt.Observer.Finished(c.Spec.Project, c.Spec.Endpoint, c.Next.State)
 	}
-	return reply, err
+	e.remember(&c)
+	return reply, nil
 }
 
 // keep returns the payload to keep beside a record that has not failed.

@@ -108,11 +108,14 @@ type Options struct {
 	// CallbackBody shows a task that has ended, with its result, to its
 	// submitter, in at most task.MaxCallbackBody bytes of JSON.
 	CallbackBody func(s *task.Snapshot, r *task.Result) ([]byte, error)
-	Now          func() time.Time
-	Rand         func() float64
-	NewID        func(now time.Time, shard int) task.ID
-	Logger       *slog.Logger
-	Observer     Observer // nil: nobody
+	// Life names the store's present life: another one than before means that
+	// it may have lost what it had confirmed last. nil: it never does.
+	Life     func(ctx context.Context) (string, error)
+	Now      func() time.Time
+	Rand     func() float64
+	NewID    func(now time.Time, shard int) task.ID
+	Logger   *slog.Logger
+	Observer Observer // nil: nobody
 }
 
 // Engine runs the steps. It is safe for concurrent use.
@@ -123,6 +126,8 @@ type Engine struct {
 
 	mu      sync.Mutex
 	unnoted map[task.ID]struct{} // accepted, but the note did not reach the store
+
+	memory memory
 }
 
 // Defaults of [Options].

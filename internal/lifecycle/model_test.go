@@ -210,6 +210,7 @@ func (m *model) work(c *letter, out task.Outcome) {
 func (w *world) handle(a *actor, e *lifecycle.Engine, c *letter, out task.Outcome) {
 	ctx := context.Background()
 	msg := c.m
+	_, _ = e.Recall(ctx)
 	start, err := e.Begin(ctx, &msg, c.redelivered, timeout)
 	switch {
 	case err != nil:
@@ -235,6 +236,8 @@ func (w *world) handle(a *actor, e *lifecycle.Engine, c *letter, out task.Outcom
 	}
 	a.pause()
 	w.ack(c)
+	a.pause()
+	_, _ = e.Recall(ctx)
 }
 
 // postponed is the same message with a later delivery; its fence is untouched.

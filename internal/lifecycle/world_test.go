@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/lifecycle"
@@ -144,7 +145,12 @@ func (w *world) spawn(name string, fn func(*actor, *lifecycle.Engine)) *actor {
 func (w *world) engine(a *actor) *lifecycle.Engine {
 	return lifecycle.New(queueOf{a}, storeOf{a}, lifecycle.Options{
 		Owner: a.name, KeepPayload: 8, Observer: (*gossip)(w), Now: func() time.Time { return w.now }, Rand: func() float64 { return 0.5 },
-		CallbackBody: w.body,
+		CallbackBody: w.body, Life: func(context.Context) (string, error) {
+			if w.outage {
+				return "", errAway
+			}
+			return strconv.Itoa(w.epoch), nil
+		},
 		NewID: func(_ time.Time, shard int) task.ID {
 			w.ids++
 			return task.MakeID(fmt.Sprintf("%026d", w.ids), shard)

@@ -222,6 +222,17 @@ func (db *DB) Close() error {
 	return err
 }
 
+// Life names the run of the server that answers now: another one than before
+// was restarted, or is a replica that was promoted, and may lack what the one
+// before had confirmed last.
+func (db *DB) Life(ctx context.Context) (string, error) {
+	text, err := db.client.Info(ctx, "server").Result()
+	if err != nil {
+		return "", fmt.Errorf("ask Redis which run it is: %w", err)
+	}
+	return infoFields(text)["run_id"], nil
+}
+
 // Check reaches the server and judges it. Faults that make it unusable are
 // errors, settings that endanger what is stored are warnings for a log.
 func (db *DB) Check(ctx context.Context) (warnings []string, err error) {
@@ -241,12 +252,7 @@ func (db *DB) Check(ctx context.Context) (warnings []string, err error) {
 const oldest = 7
 
 func judge(info string) (warnings []string, err error) {
-	fields := make(map[string]string)
-	for line := range strings.SplitSeq(info, "\n") {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			fields[name] = value
-		}
-	}
+	fields := infoFields(info)
 	version := fields["redis_version"]
 	majorText, _, _ := strings.Cut(version, ".")
 	major, err := strconv.Atoi(majorText)
@@ -264,4 +270,14 @@ func judge(info string) (warnings []string, err error) {
 		warnings = append(warnings, "Redis may evict records (maxmemory-policy "+policy+"): set it to noeviction")
 	}
 	return warnings, nil
+}
+
+func infoFields(info string) map[string]string {
+	fields := make(map[string]string)
+	for line := range strings.SplitSeq(info, "\n") {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields
 }

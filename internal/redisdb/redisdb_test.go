@@ -78,6 +78,16 @@ func TestCheck(t *testing.T) {
 	t.Log(warnings)
 }
 
+// TestLife: every connection to one run of the server hears the same name. Of
+// a restarted one the chaos suite tells.
+func TestLife(t *testing.T) {
+	one, err := redisdbtest.Open(t, redisdb.Options{}).Life(t.Context())
+	two, again := redisdbtest.Open(t, redisdb.Options{}).Life(t.Context())
+	if one == "" || one != two || errors.Join(err, again) != nil {
+		t.Errorf("lives %q (%v) and %q (%v)", one, err, two, again)
+	}
+}
+
 // TestDeadline: a server that takes calls and never answers holds nobody
 // longer than the context says.
 func TestDeadline(t *testing.T) {

@@ -229,6 +229,26 @@ func (r Record) Ended(s State, why Reason, now time.Time) (Record, bool) {
 	return r, true
 }
 
+// Restored is r, which the store has confirmed and may have forgotten, as it is
+// to be written over what is there now, nil for nothing. ok is false when that
+// is not behind r. What waits for its message is never made out of nothing,
+// and never put ahead of one: the message says more.
+func (r Record) Restored(there *Record) (Record, bool) {
+	switch {
+	case there == nil:
+		return r, r.State.Final()
+	case there.Gen > r.Gen, there.Gen == r.Gen && there.State.Final():
+		return r, false
+	case !r.State.Final() && (there.Gen < r.Gen || there.Seq >= r.Seq):
+		return r, false
+	}
+	if there.Version >= r.Version {
+		r.Version = nextVersion(there.Version, how(r.Version&(1<<howBits-1)))
+	}
+	r.Starts = max(r.Starts, there.Starts)
+	return r, true
+}
+
 // JustEnded reports whether the change that made this version ended the task.
 // A note on a task that has ended does not end it again.
 func (r *Record) JustEnded() bool {
