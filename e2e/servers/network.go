@@ -34,7 +34,7 @@ func NewNetwork(tb testing.TB, serverURL string) *Network {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		n.Heal()
+		_ = n.Heal()
 		n.proxy.Stop()
 	})
 	u.Host = n.proxy.Listen
@@ -45,11 +45,14 @@ func NewNetwork(tb testing.TB, serverURL string) *Network {
 // URL leads through the network.
 func (n *Network) URL() string { return n.url }
 
-// Cut ends every connection and refuses new ones.
-func (n *Network) Cut() { n.proxy.Stop() }
+// Refuse ends every connection and takes no new ones.
+func (n *Network) Refuse() error {
+	n.proxy.Stop()
+	return nil
+}
 
-// Uncut takes connections again.
-func (n *Network) Uncut() error { return n.proxy.Start() }
+// Accept takes connections again.
+func (n *Network) Accept() error { return n.proxy.Start() }
 
 // Silence drops every byte in both directions and says nothing: half-open
 // connections. Lifting it ends them.
@@ -76,5 +79,9 @@ func (n *Network) both(toxic string) error {
 	return nil
 }
 
-// Heal lets everything through again, unless it is cut.
-func (n *Network) Heal() { n.proxy.Toxics.ResetToxics(context.Background()) }
+// Heal lifts what was done to the bytes. Toxiproxy ends connections whose bytes
+// it has dropped.
+func (n *Network) Heal() error {
+	n.proxy.Toxics.ResetToxics(context.Background())
+	return nil
+}

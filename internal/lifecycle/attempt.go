@@ -31,8 +31,11 @@ type Start struct {
 }
 
 const (
-	// unrecordedWait holds back what cannot be fenced while the store is away.
-	unrecordedWait = 30 * time.Second
+	// What cannot be fenced while the store is away is held back for as long as
+	// it has been away, within these bounds: a short outage delays it shortly,
+	// in a long one it does not go round and round.
+	unrecordedLeast = time.Second
+	unrecordedMost  = 30 * time.Second
 	// maxRaces bounds how often a step is tried against concurrent changes.
 	maxRaces = 10
 )
@@ -216,7 +219,7 @@ func (b *beginning) end(
 func (b *beginning) unrecorded(now time.Time) Start {
 	first := b.m.Gen == 1 && b.m.Seq == 1 && !b.redelivered
 	if !first || b.m.ExpiredAt(now) || now.Before(b.m.ETA) {
-		return Start{Later: now.Add(unrecordedWait)}
+		return Start{Later: now.Add(b.e.away(now))}
 	}
 	// A submission with a key may have been repeated, and then a twin of
 	// this message may have run already.
@@ -271,6 +274,9 @@ func (e *Engine) swap(ctx context.Context, c task.Change) (task.ChangeReply, err
 	defer cancel()
 	c.Outbox = due(&c)
 	reply, err := e.store.Swap(ctx, c)
+	if err == nil {
+		e.heard()
+	}
 	if err != nil || !reply.OK {
 		return reply, err
 	}
@@ -279,6 +285,15 @@ func (e *Engine) swap(ctx context.Context, c task.Change) (task.ChangeReply, err
 	}
 	e.remember(&c)
 	return reply, nil
+}
+
+// heard notes that the store has answered.
+func (e *Engine) heard() { e.lastHeard.Store(e.now().UnixMilli()) }
+
+// away is for how long what needs the store is to wait for it.
+func (e *Engine) away(now time.Time) time.Duration {
+	d := now.Sub(time.UnixMilli(e.lastHeard.Load()))
+	return min(max(d, unrecordedLeast), unrecordedMost)
 }
 
 // keep returns the payload to keep beside a record that has not failed.

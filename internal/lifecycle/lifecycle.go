@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -127,7 +128,8 @@ type Engine struct {
 	mu      sync.Mutex
 	unnoted map[task.ID]struct{} // accepted, but the note did not reach the store
 
-	memory memory
+	memory    memory
+	lastHeard atomic.Int64 // when the store answered last, Unix ms
 }
 
 // Defaults of [Options].
@@ -167,7 +169,9 @@ func New(q Queue, s Store, opt Options) *Engine {
 	if opt.Observer == nil {
 		opt.Observer = nobody{}
 	}
-	return &Engine{queue: q, store: s, opt: opt, unnoted: make(map[task.ID]struct{})}
+	e := &Engine{queue: q, store: s, opt: opt, unnoted: make(map[task.ID]struct{})}
+	e.heard()
+	return e
 }
 
 type nobody struct{}

@@ -211,3 +211,29 @@ func TestRecallIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// What cannot be fenced waits for as long as the store has been away, so that
+// a short outage delays it shortly.
+func TestHeldForAsLongAsTheStoreIsAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	accept(t, w, submission())
+	w.do(func(e *lifecycle.Engine) {
+		held := func(after, want time.Duration) {
+			t.Helper()
+			w.now, w.outage = w.now.Add(after), true
+			s, err := e.Begin(context.Background(), &w.queue[0].m, true, timeout)
+			if err != nil || s.Run != nil || s.Later.Sub(w.now) != want {
+				t.Errorf("away for %v: %+v, held for %v (%v)", after, s.Run, s.Later.Sub(w.now), err)
+			}
+		}
+		held(0, time.Second)
+		held(10*time.Second, 10*time.Second)
+		held(time.Hour, 30*time.Second)
+		w.outage = false
+		if err := e.Beat(context.Background()); err != nil {
+			t.Error(err)
+		}
+		held(2*time.Second, 2*time.Second)
+	})
+}

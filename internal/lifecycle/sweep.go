@@ -24,7 +24,11 @@ const (
 func (e *Engine) Beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, e.opt.StoreTimeout)
 	defer cancel()
-	return e.store.Beat(ctx, e.opt.Owner, HeartbeatTTL)
+	err := e.store.Beat(ctx, e.opt.Owner, HeartbeatTTL)
+	if err == nil {
+		e.heard()
+	}
+	return err
 }
 
 // Renote tells the store again of acceptances whose note did not reach it.
