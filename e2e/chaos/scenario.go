@@ -32,6 +32,7 @@ type Scenario struct {
 func scenarios() []Scenario {
 	return []Scenario{
 		kills,
+		rabbitFaults, rabbitCluster, redisFaults,
 	}
 }
 
