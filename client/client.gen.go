@@ -13664,6 +13664,11 @@ type GetTaskResultResponse404Headers struct {
 	XRequestId string
 }
 
+// GetTaskResultResponse406Headers the declared response headers of an HTTP 406 response for GetTaskResult
+type GetTaskResultResponse406Headers struct {
+	XRequestId string
+}
+
 // GetTaskResultResponse409Headers the declared response headers of an HTTP 409 response for GetTaskResult
 type GetTaskResultResponse409Headers struct {
 	RetryAfter *int
@@ -13702,6 +13707,8 @@ type GetTaskResultResponse struct {
 	ApplicationproblemJSON403 *Forbidden
 	// ApplicationproblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationproblemJSON404 *NotFound
+	// ApplicationproblemJSON406 the response for an HTTP 406 `application/problem+json` response
+	ApplicationproblemJSON406 *NotAcceptable
 	// ApplicationproblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationproblemJSON409 *Conflict
 	// ApplicationproblemJSON429 the response for an HTTP 429 `application/problem+json` response
@@ -13722,6 +13729,8 @@ type GetTaskResultResponse struct {
 	Headers403 *GetTaskResultResponse403Headers
 	// Headers404 the parsed response headers for an HTTP 404 response
 	Headers404 *GetTaskResultResponse404Headers
+	// Headers406 the parsed response headers for an HTTP 406 response
+	Headers406 *GetTaskResultResponse406Headers
 	// Headers409 the parsed response headers for an HTTP 409 response
 	Headers409 *GetTaskResultResponse409Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
@@ -13755,6 +13764,11 @@ func (r GetTaskResultResponse) GetApplicationproblemJSON403() *Forbidden {
 // GetApplicationproblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r GetTaskResultResponse) GetApplicationproblemJSON404() *NotFound {
 	return r.ApplicationproblemJSON404
+}
+
+// GetApplicationproblemJSON406 returns the response for an HTTP 406 `application/problem+json` response
+func (r GetTaskResultResponse) GetApplicationproblemJSON406() *NotAcceptable {
+	return r.ApplicationproblemJSON406
 }
 
 // GetApplicationproblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
@@ -23918,6 +23932,13 @@ func ParseGetTaskResultResponse(rsp *http.Response) (*GetTaskResultResponse, err
 		}
 		response.ApplicationproblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest NotAcceptable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSON406 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
 		var dest Conflict
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24072,6 +24093,16 @@ func ParseGetTaskResultResponse(rsp *http.Response) (*GetTaskResultResponse, err
 			headers.XRequestId = value
 		}
 		response.Headers404 = &headers
+	case rsp.StatusCode == 406:
+		var headers GetTaskResultResponse406Headers
+		if values := rsp.Header.Values("X-Request-Id"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "X-Request-Id", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.XRequestId = value
+		}
+		response.Headers406 = &headers
 	case rsp.StatusCode == 409:
 		var headers GetTaskResultResponse409Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,12 +79,21 @@ func (s *Server) recovering(next echo.HandlerFunc, c echo.Context) (err error) {
 	return next(c)
 }
 
+// strays: the router takes nothing for a parameter, and all the rest of a path
+// for its last one.
+func strays(c echo.Context) bool {
+	return slices.ContainsFunc(c.ParamValues(), func(v string) bool { return v == "" || strings.Contains(v, "/") })
+}
+
 // guard lets in who may do what they ask for.
 func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		own := callOf(c)
 		if own.op == nil || own.op.scope == "" {
 			return next(c)
+		}
+		if strays(c) {
+			return echo.ErrNotFound
 		}
 		who, err := s.Auth.Authenticate(c.Request(), own.from)
 		own.who = who

@@ -88,6 +88,20 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// What is no path of the contract is none, whoever asks.
+func TestStrayPaths(t *testing.T) {
+	c := newClient(t, newWorld().server(t))
+	for _, path := range []string{"/v1/endpoints/a/b", "/v1/endpoints//emails", "/v1/endpoints//resume", "/v1/tasks//", "/v1/keys/x/", "/v1/keys/"} {
+		for _, key := range []string{"Authorization: Bearer " + adminKey, "Authorization: Bearer nobody", "Authorization: "} {
+			method := "GET"
+			if strings.HasSuffix(path, "resume") {
+				method = "POST"
+			}
+			c.send(t, method, path, "", key).want(t, 404, "not_found")
+		}
+	}
+}
+
 func TestScopes(t *testing.T) {
 	w := newWorld()
 	c := w.client(t, auth.Principal{Project: project, Scopes: []auth.Scope{auth.ScopeTasksRead}})

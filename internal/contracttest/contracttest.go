@@ -92,7 +92,7 @@ func (c *Checker) Check(x *Exchange) error {
 
 // find looks for the operation by the path as it was sent: "a%2Fb" is one name.
 func (c *Checker) find(r *http.Request) (*routers.Route, map[string]string, error) {
-	if len(r.URL.Path) > 1 && strings.HasSuffix(r.URL.Path, "/") {
+	if path := r.URL.EscapedPath(); len(path) > 1 && strings.HasSuffix(path, "/") {
 		return nil, nil, routers.ErrPathNotFound // the library takes it for the path without
 	}
 	u := *r.URL
@@ -101,6 +101,9 @@ func (c *Checker) find(r *http.Request) (*routers.Route, map[string]string, erro
 	own.URL = &u
 	route, params, err := c.router.FindRoute(&own)
 	for name, value := range params {
+		if value == "" {
+			return nil, nil, routers.ErrPathNotFound // nor is nothing a name
+		}
 		if params[name], err = url.PathUnescape(value); err != nil {
 			return nil, nil, fmt.Errorf("path parameter %s: %w", name, err)
 		}
