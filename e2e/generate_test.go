@@ -287,7 +287,7 @@ func (g *maker) str(s *openapi3.Schema, name string) string {
 	if s.MaxLength != nil {
 		most = int(min(*s.MaxLength, 40))
 	}
-	return rapid.StringOfN(rapid.RuneFrom([]rune("abz09 -_.äß漢🙂")), int(s.MinLength), most, most*2).Draw(g.t, name)
+	return rapid.StringOfN(rapid.RuneFrom([]rune("abz09 -_.äß\u6f22🙂")), int(s.MinLength), most, most*2).Draw(g.t, name)
 }
 
 // fill gives the request a body: one of the contract's examples, or one by the

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -221,7 +222,7 @@ func refusal(resp *http.Response, body []byte) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
 	case kind == "application/problem+json" && json.Unmarshal(body, &p) == nil && p.Code != "":
-		f.problem, f.Title, f.Code, f.Errors, f.request = compact(body), p.Title, string(p.Code), p.Errors, p.Instance
+		f.problem, f.Title, f.Code, f.Errors, f.request = compact(body), cmp.Or(p.Title, f.Title), string(p.Code), p.Errors, p.Instance
 		if p.Detail != nil {
 			f.Detail = *p.Detail
 		}
