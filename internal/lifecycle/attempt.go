@@ -217,7 +217,11 @@ func (b *beginning) end(
 
 // unrecorded begins without the store: only what was surely never tried.
 func (b *beginning) unrecorded(now time.Time) Start {
-	first := b.m.Gen == 1 && b.m.Seq == 1 && !b.redelivered
+	// The copy of a repeated submission waits: its twin may come when the store
+	// is back and before this outcome is in it, and find a record that tells
+	// nothing. (A callback has none before its first attempt.)
+	repeated := b.m.Suspect && b.m.CallbackOf == ""
+	first := b.m.Gen == 1 && b.m.Seq == 1 && !b.redelivered && !repeated
 	if !first || b.m.ExpiredAt(now) || now.Before(b.m.ETA) {
 		return Start{Later: now.Add(b.e.away(now))}
 	}

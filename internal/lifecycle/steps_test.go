@@ -204,6 +204,42 @@ func TestAcceptSurvivesADeathAtEachStep(t *testing.T) {
 	}
 }
 
+// Two copies of a submission are in the queue, since the confirm of the first
+// was lost and the caller came again. While the store is away no order of
+// theirs makes an attempt that comes second and does not say so.
+func TestTwinsOfASubmissionWhileTheStoreIsAway(t *testing.T) {
+	t.Parallel()
+	for _, order := range [][2]int{{0, 1}, {1, 0}} {
+		w := newWorld()
+		s := submission()
+		s.IdempotencyKey = "k"
+		w.broken = true // stored, not confirmed
+		w.do(func(e *lifecycle.Engine) { _, _ = e.Accept(context.Background(), s) })
+		w.broken = false
+		w.now = w.now.Add(time.Hour)
+		accept(t, w, s)
+		if len(w.queue) != 2 {
+			t.Fatalf("%d copies", len(w.queue))
+		}
+		begin := func(copied int) (run *lifecycle.Running) {
+			w.do(func(e *lifecycle.Engine) {
+				start, err := e.Begin(context.Background(), &w.queue[copied].m, false, timeout)
+				if err != nil {
+					t.Error(err)
+				}
+				run = start.Run
+			})
+			return run
+		}
+		w.outage = true
+		earlier := begin(order[0])
+		w.outage = false // what the earlier attempt came to is not in the store yet
+		if later := begin(order[1]); earlier != nil && (later == nil || !later.Record.Suspect) {
+			t.Errorf("copies in the order %v: the second attempt does not say so: %+v", order, later)
+		}
+	}
+}
+
 func TestAbandonedAcceptanceIsForgotten(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
