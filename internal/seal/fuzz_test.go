@@ -27,7 +27,9 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		if !bytes.Equal(sealed, good) || project != "p" || endpoint != "e" || !bytes.Equal(got, plain) {
+		// Sealed by another process, it has another nonce; but only "p" and "e"
+		// had anything sealed.
+		if project != "p" || endpoint != "e" || !bytes.Equal(got, plain) {
 			t.Fatalf("%x of %q/%q opens as %q", sealed, project, endpoint, got)
 		}
 	})
