@@ -185,6 +185,8 @@ func TestNothingLeaks(t *testing.T) {
 		l.endpoints(t)
 		l.bulk(t)
 		l.hostile(t)
+		l.admin(t)
+		l.spoken(t)
 		for key := range l.routes {
 			if !l.done[key] {
 				t.Errorf("%s was never done: feed it marked values in this test", key)
@@ -198,6 +200,7 @@ func TestNothingLeaks(t *testing.T) {
 			}
 		}
 		in.stop()
+		l.kept(t)
 		l.out["logs"], l.out["traces"] = strings.Join(in.lines(), "\n"), receiver.Raw()
 		l.search(t)
 	})
