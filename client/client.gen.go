@@ -249,6 +249,7 @@ const (
 	ProblemCodeRateLimited          ProblemCode = "rate_limited"
 	ProblemCodeReadOnly             ProblemCode = "read_only"
 	ProblemCodeRequestTimeout       ProblemCode = "request_timeout"
+	ProblemCodeTooManyFailures      ProblemCode = "too_many_failures"
 	ProblemCodeUnauthenticated      ProblemCode = "unauthenticated"
 	ProblemCodeUnavailable          ProblemCode = "unavailable"
 	ProblemCodeUnsupportedMediaType ProblemCode = "unsupported_media_type"
@@ -302,6 +303,8 @@ func (e ProblemCode) Valid() bool {
 	case ProblemCodeReadOnly:
 		return true
 	case ProblemCodeRequestTimeout:
+		return true
+	case ProblemCodeTooManyFailures:
 		return true
 	case ProblemCodeUnauthenticated:
 		return true

@@ -125,7 +125,7 @@ func secretKey() string { return base64.StdEncoding.EncodeToString(bytes.Repeat(
 // environ is what every process of a target gets.
 func environ(extra ...string) []string {
 	return append([]string{
-		"TASKGATE_ADMIN_KEY=" + adminKey, "TASKGATE_SECRET_KEY=" + secretKey(), "TASKGATE_LISTEN=127.0.0.1:0",
+		"TASKGATE_AUTH_FAILURES=0", "TASKGATE_ADMIN_KEY=" + adminKey, "TASKGATE_SECRET_KEY=" + secretKey(), "TASKGATE_LISTEN=127.0.0.1:0",
 		"TASKGATE_ADMIN_LISTEN=127.0.0.1:0", "TASKGATE_EGRESS_ALLOW=127.0.0.0/8", "TASKGATE_EGRESS_PORTS=any",
 		"TASKGATE_EGRESS_RESOLVE=" + blockedHost + "=10.0.0.1", "TASKGATE_LOG_LEVEL=" + logLevel(),
 	}, extra...)

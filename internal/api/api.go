@@ -210,6 +210,10 @@ type Options struct {
 	// AccessLog has a line written for every request (but for health) that a
 	// log at level info shows; otherwise it takes level debug.
 	AccessLog bool
+	// TrustedProxies are whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// HSTS: browsers are told to come by HTTPS only, from now on.
+	HSTS bool
 	// Audit gets a line for each change of what operators decide, whatever
 	// the level of Logger; default Logger.
 	Audit *slog.Logger

@@ -46,8 +46,7 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		s.expectBody(c)
 		h := c.Response().Header()
 		h.Set(echo.HeaderXRequestID, own.id)
-		h.Set(echo.HeaderCacheControl, "no-store")
-		h.Set(echo.HeaderXContentTypeOptions, "nosniff")
+		s.guardBrowsers(h)
 		if ctx := s.opt.Observer.Begin(r, own.id, own.route()); ctx != r.Context() {
 			c.SetRequest(r.WithContext(ctx))
 		}
@@ -103,6 +102,9 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := who.Require(own.op.scope); err != nil {
 			return err
 		}
+		if who.Token && !s.findProject(c.Request().Context(), who.Project) {
+			return task.Errorf(auth.CodeForbidden, "the token's project is not there")
+		}
 		project, err := s.actsIn(c, own)
 		if err != nil {
 			return err
@@ -113,12 +115,6 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return next(c)
 	}
-}
-
-// clientOf is the client's address, invalid when it is not known.
-func clientOf(c echo.Context) netip.Addr {
-	a, _ := netip.ParseAddr(c.RealIP())
-	return a.Unmap().WithZone("")
 }
 
 // check holds the request's head against the contract.

@@ -71,7 +71,7 @@ func (s *Server) tell(c echo.Context, own *call, took time.Duration) {
 	}
 	ctx := r.Context()
 	s.logAccess(ctx, a)
-	if own.op != nil && own.op.audited && a.Code != auth.CodeUnauthenticated {
+	if own.op != nil && own.op.audited && a.Code != auth.CodeUnauthenticated && a.Code != auth.CodeTooManyFailures {
 		s.logAudit(ctx, a, own.targetOf(c))
 	}
 	s.opt.Observer.End(ctx, a)

@@ -42,6 +42,7 @@ var kinds = map[task.Code]kind{
 	auth.CodeUnauthenticated: {http.StatusUnauthorized, "Not authenticated", 0},
 	auth.CodeForbidden:       {http.StatusForbidden, "Not allowed", 0},
 	auth.CodeAddress:         {http.StatusForbidden, "Not from this address", 0},
+	auth.CodeTooManyFailures: {http.StatusTooManyRequests, "Too many failed authentications", 1},
 	task.CodeNotFound:        {http.StatusNotFound, "Not found", 0},
 	codeMethodNotAllowed:     {http.StatusMethodNotAllowed, "Method not allowed", 0},
 	codeNotAcceptable:        {http.StatusNotAcceptable, "Not acceptable", 0},

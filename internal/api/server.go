@@ -30,7 +30,7 @@ func New(deps Deps, opt Options) (*Server, error) {
 	}
 	s := &Server{Deps: deps, opt: opt.withDefaults(), contract: c, echo: echo.New()}
 	s.echo.HTTPErrorHandler = s.handleError
-	s.echo.IPExtractor = echo.ExtractIPDirect() // X-Forwarded-For is anybody's word
+	s.echo.IPExtractor = clientAddress(s.opt.TrustedProxies)
 	s.echo.Use(s.observe, s.guard, s.check)
 	gen.RegisterHandlers(s.echo, s)
 	s.docsAssets()

@@ -129,7 +129,7 @@ func ended(t *task.Snapshot) string {
 // must neither guess their type nor run them.
 func serveResult(c echo.Context, r *task.Result) error {
 	h := c.Response().Header()
-	h.Set(echo.HeaderContentSecurityPolicy, "sandbox; default-src 'none'")
+	h.Set(echo.HeaderContentSecurityPolicy, "sandbox; "+policyOfData)
 	h.Set(headerStatus, strconv.Itoa(r.Status))
 	if r.Discarded {
 		h.Set(headerDiscarded, "true")

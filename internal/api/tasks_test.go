@@ -122,7 +122,7 @@ func TestResult(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Content-Type": "text/html; charset=latin1", "Taskgate-Status": "206", "Taskgate-Result-X-Total": "7",
-		"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'",
+		"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
 		"Taskgate-Discarded": "", "Set-Cookie": "",
 	} {
 		if got := a.Header().Get(name); got != want {

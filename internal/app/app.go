@@ -53,6 +53,8 @@ type App struct {
 	declared *api.Declared // what the endpoints file said at the start; nil: there is none
 	reloads  chan struct{} // asks for the file to be read again
 
+	certificate *certificate // nil: the API speaks HTTP
+
 	mu       sync.Mutex
 	cleanups []cleanup
 
@@ -66,8 +68,8 @@ type cleanup struct {
 	end  func(ctx context.Context) error
 }
 
-// New checks the configuration, the endpoints file included; it opens nothing
-// else.
+// New checks the configuration, the endpoints file and the API's certificate
+// included; it opens nothing else.
 func New(cfg config.Config, opt Options) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -89,7 +91,23 @@ func New(cfg config.Config, opt Options) (*App, error) {
 	if a.declared, err = a.readDeclared(); err != nil {
 		return nil, err
 	}
+	if cfg.Role != config.Dispatcher {
+		if a.certificate, err = a.openCertificate(); err != nil {
+			return nil, err
+		}
+	}
 	return a, nil
+}
+
+// baseURL is where people find the API.
+func (a *App) baseURL() string {
+	switch {
+	case a.cfg.PublicURL != "":
+		return a.cfg.PublicURL
+	case a.certificate != nil:
+		return "https://" + a.addr
+	}
+	return "http://" + a.addr
 }
 
 // Addr is the API's address, "" without one. It is known after Start.

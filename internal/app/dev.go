@@ -27,11 +27,7 @@ func (a *App) welcome(ctx context.Context) error {
 			return err
 		}
 	}
-	base := a.cfg.PublicURL
-	if base == "" {
-		base = "http://" + a.addr
-	}
-	_, err := fmt.Fprintf(a.stdout, lines, base, target, a.cfg.DataDir)
+	_, err := fmt.Fprintf(a.stdout, lines, a.baseURL(), target, a.cfg.DataDir)
 	return err
 }
 

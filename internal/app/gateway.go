@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -42,6 +43,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	}
 	srv, err := api.New(deps, api.Options{
 		MaxPayload: a.cfg.MaxPayload, MaxWait: a.cfg.MaxWait, MaxDelay: a.cfg.MaxDelay, Logger: a.log,
+		TrustedProxies: a.cfg.TrustedProxies, HSTS: a.certificate != nil && a.cfg.Role != config.Dev,
 		AccessLog: a.cfg.AccessLog, Audit: a.audit, Observer: requests{a.metrics, a.tracer},
 		Quotas: a.quotas(),
 	})
@@ -51,7 +53,12 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	if err := a.declare(ctx, srv); err != nil {
 		return err
 	}
-	addr, err := a.listen(ctx, "api", a.cfg.Listen, srv.HTTPServer(), srv.Drain)
+	server := srv.HTTPServer()
+	if a.certificate != nil {
+		server.TLSConfig = a.certificate.config()
+		a.background("certificate", a.certificate.run)
+	}
+	addr, err := a.listen(ctx, "api", a.cfg.Listen, server, srv.Drain)
 	if err != nil {
 		return err
 	}
@@ -68,7 +75,35 @@ func (a *App) authenticator(b *backends) (api.Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return auth.NewKeys(b.registry, bootstrap), nil
+	opt := auth.Options{Logger: a.log, Observer: a.metrics, Failures: a.cfg.AuthFailures}
+	if a.cfg.OIDCIssuer != "" {
+		if opt.Tokens, err = a.tokens(); err != nil {
+			return nil, err
+		}
+		a.background("keys of the issuer of tokens", opt.Tokens.Run)
+	}
+	return auth.NewKeys(b.registry, bootstrap, opt), nil
+}
+
+// tokens authenticates by the issuer that is configured.
+func (a *App) tokens() (*auth.Tokens, error) {
+	opt := auth.TokenOptions{
+		Issuer: a.cfg.OIDCIssuer, Audience: a.cfg.OIDCAudience, ProjectClaim: a.cfg.OIDCProjectClaim,
+		ScopesClaim: a.cfg.OIDCScopesClaim, ScopesPrefix: a.cfg.OIDCScopesPrefix, Admin: a.cfg.OIDCAdmin, Logger: a.log,
+	}
+	if a.cfg.OIDCCAFile != "" {
+		authorities, err := readBounded(a.cfg.OIDCCAFile, maxPEM)
+		if err != nil {
+			return nil, fmt.Errorf("TASKGATE_OIDC_CA_FILE: %w", err)
+		}
+		if opt.Roots, err = x509.SystemCertPool(); err != nil {
+			opt.Roots = x509.NewCertPool()
+		}
+		if !opt.Roots.AppendCertsFromPEM(authorities) {
+			return nil, errors.New("TASKGATE_OIDC_CA_FILE: there is no certificate in it")
+		}
+	}
+	return auth.NewTokens(opt), nil
 }
 
 // quotas are those of a project that has none of its own.
@@ -96,7 +131,11 @@ func (a *App) listen(ctx context.Context, name, addr string, srv *http.Server, d
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		serve := srv.Serve
+		if srv.TLSConfig != nil {
+			serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+		}
+		if err := serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			select {
 			case a.failed <- fmt.Errorf("%s: %w", name, err):
 			default:

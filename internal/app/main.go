@@ -113,17 +113,15 @@ func parseFlags(role config.Role, p Process) (map[string]string, error) {
 	return given, nil
 }
 
-// hangups has the endpoints file read again at each SIGHUP, and passes other
-// signals on. Without such a file SIGHUP is a signal like the others.
+// hangups has the endpoints file and the certificate read again at each
+// SIGHUP, and passes other signals on. Without either SIGHUP is a signal like
+// the others.
 func (a *App) hangups(ctx context.Context, signals <-chan os.Signal, ends chan<- os.Signal) {
 	for {
 		select {
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				select {
-				case a.reloads <- struct{}{}:
-				default: // it is about to be read anyway
-				}
+				a.hangup()
 				continue
 			}
 			select {
@@ -137,6 +135,20 @@ func (a *App) hangups(ctx context.Context, signals <-chan os.Signal, ends chan<-
 	}
 }
 
+// hangup asks for everything that is read again at a signal.
+func (a *App) hangup() {
+	asked := []chan struct{}{a.reloads}
+	if a.certificate != nil {
+		asked = append(asked, a.certificate.reread)
+	}
+	for _, ask := range asked {
+		select {
+		case ask <- struct{}{}:
+		default: // it is about to be read anyway
+		}
+	}
+}
+
 // Run starts the app, waits for a signal, and stops it within the grace. It
 // returns early when a part of the app fails.
 func (a *App) Run(signals <-chan os.Signal) error {
@@ -144,7 +156,7 @@ func (a *App) Run(signals <-chan os.Signal) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if a.declared != nil {
+	if a.declared != nil || a.certificate != nil {
 		all, ends := signals, make(chan os.Signal, cap(signals))
 		wg.Go(func() { a.hangups(ctx, all, ends) })
 		signals = ends

@@ -71,6 +71,8 @@ var outside = []only{
 	{"database/sql", []string{"internal/sqlitedb", "internal/broker/sqlite", "internal/results/sqlite", "internal/registry/sqlite"}, "SQL is for the drivers"},
 	{"github.com/prometheus", []string{"internal/telemetry"}, "other rooms have small observers and do not know what listens"},
 	{"github.com/alecthomas/kong", []string{"internal/cli"}, "the servers' flags are their settings: see internal/config"},
+	{"github.com/coreos/go-oidc", []string{"internal/auth"}, "who may call is decided in one place"},
+	{"github.com/go-jose/go-jose", []string{"internal/auth"}, "signatures of tokens are for who decides who may call"},
 	{"go.opentelemetry.io", []string{"internal/telemetry"}, "rooms follow nothing themselves: they are handed functions, or none"},
 	{"github.com/knadh/koanf", []string{"internal/config"}, "the rest sees plain data"},
 	{"testing", nil, "code that ships does not test"},

@@ -17,6 +17,7 @@ const (
 	CodeUnauthenticated task.Code = "unauthenticated" // no key, or an unknown one
 	CodeForbidden       task.Code = "forbidden"       // known, but not allowed
 	CodeAddress         task.Code = "address_not_allowed"
+	CodeTooManyFailures task.Code = "too_many_failures" // refused unseen
 )
 
 // DefaultProject is the first project, which always exists.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -33,11 +34,42 @@ const (
 	maxAsking = 1000 // requests that wait for a look
 )
 
-// Keys authenticates by the keys of a store and by the bootstrap key.
+// Observer is told of failed authentications. It must not block.
+type Observer interface {
+	// AuthFailed: slowed is true for those that were refused unseen.
+	AuthFailed(slowed bool)
+}
+
+type nobody struct{}
+
+func (nobody) AuthFailed(bool) {}
+
+// Options of [Keys]. Zero values get defaults.
+type Options struct {
+	// Tokens authenticates what is no key but a JWT; nil: nothing.
+	Tokens *Tokens
+	// Failures is how many an address has free before it is slowed; 0: it
+	// never is.
+	Failures int
+	Logger   *slog.Logger
+	Observer Observer
+}
+
+// Keys authenticates by the keys of a store, by the bootstrap key, and by the
+// tokens of an issuer.
+//
+// Failures slow their address, and all together, but never lock out: a key
+// that is known here works at all times, whoever fails beside it, and so does
+// a good token. What is refused unseen (429) while an address is slowed is
+// what would cost a look into the store, and what could guess the bootstrap
+// key, the only one that people choose. All others have 160 random bits.
 type Keys struct {
 	store     KeyStore
 	bootstrap *AdminKey
+	opt       Options
 	now       func() time.Time
+	slow      *throttle
+	absent    *absent
 
 	mu     sync.Mutex
 	asking int
@@ -53,15 +85,25 @@ type look struct {
 }
 
 // NewKeys makes an authenticator.
-func NewKeys(store KeyStore, bootstrap *AdminKey) *Keys {
+func NewKeys(store KeyStore, bootstrap *AdminKey, opt Options) *Keys {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Observer == nil {
+		opt.Observer = nobody{}
+	}
 	long := &look{done: make(chan struct{})} // ago
 	close(long.done)
-	return &Keys{store: store, bootstrap: bootstrap, now: time.Now, latest: long}
+	return &Keys{
+		store: store, bootstrap: bootstrap, opt: opt, now: time.Now, latest: long,
+		slow: newThrottle(opt.Failures, time.Now), absent: newAbsent(),
+	}
 }
 
 // Authenticate takes the key from "Authorization: Bearer". Errors carry
-// [CodeUnauthenticated], or task.CodeUnavailable when the key is not known
-// here and the store cannot be asked. A key that is not used from where it may
+// [CodeUnauthenticated], [CodeTooManyFailures] when more of them came from the
+// address than people make, or task.CodeUnavailable when the key is not known
+// here and who knows cannot be asked. A key that is not used from where it may
 // be is [CodeAddress]; then the principal says whose it is, and can do nothing.
 //
 // A key that was made on another gateway a moment ago works here too: an
@@ -70,35 +112,99 @@ func NewKeys(store KeyStore, bootstrap *AdminKey) *Keys {
 func (a *Keys) Authenticate(r *http.Request, from netip.Addr) (Principal, error) {
 	text, err := bearer(r.Header)
 	if err != nil {
-		return Principal{}, err
+		return Principal{}, err // nothing was tried
 	}
 	digest := sha256.Sum256([]byte(text))
+	id, isKey := idOf(text)
+	if !isKey {
+		return a.other(r.Context(), text, digest, from)
+	}
+	k, known := a.store.FindKey(id)
+	switch {
+	case known && k == nil:
+		return Principal{}, unknownKey() // revoked: no secret opens it, so none can be guessed
+	case known && opens(k, digest):
+		return a.principal(k, from)
+	case a.bootstrap.is(digest):
+		return admin(bootstrapID), nil
+	}
+	if pause := max(a.slow.pause(from), a.slow.rest()); pause > 0 {
+		return Principal{}, a.slowed(pause)
+	}
+	if !known && !a.absent.has(id) {
+		if k, err = a.find(r.Context(), id); err != nil {
+			return Principal{}, err
+		}
+		if opens(k, digest) {
+			return a.principal(k, from)
+		}
+		if k == nil {
+			a.absent.add(id)
+		}
+	}
+	return Principal{}, a.failed(r.Context(), from, unknownKey())
+}
+
+// opens takes the same time for every secret.
+func opens(k *task.APIKey, digest [sha256.Size]byte) bool {
+	return k != nil && subtle.ConstantTimeCompare(digest[:], k.Digest) == 1
+}
+
+// other authenticates what has not the shape of our keys: a token, or the
+// bootstrap key.
+func (a *Keys) other(ctx context.Context, text string, digest [sha256.Size]byte, from netip.Addr) (Principal, error) {
+	if a.opt.Tokens != nil && isToken(text) {
+		p, err := a.opt.Tokens.authenticate(ctx, text)
+		if task.CodeOf(err) != CodeUnauthenticated {
+			return p, err
+		}
+		if pause := a.slow.pause(from); pause > 0 {
+			return Principal{}, a.slowed(pause)
+		}
+		return Principal{}, a.failed(ctx, from, err)
+	}
+	if pause := a.slow.pause(from); pause > 0 {
+		return Principal{}, a.slowed(pause)
+	}
 	if a.bootstrap.is(digest) {
 		return admin(bootstrapID), nil
 	}
-	id, ok := idOf(text)
-	if !ok {
-		return Principal{}, unknownKey()
-	}
-	k, err := a.find(r.Context(), id)
-	if err != nil {
-		return Principal{}, err
-	}
-	if k == nil || subtle.ConstantTimeCompare(digest[:], k.Digest) != 1 {
-		return Principal{}, unknownKey()
-	}
+	return Principal{}, a.failed(ctx, from, unknownKey())
+}
+
+// principal is whom a key stands for, when it is used as it may be.
+func (a *Keys) principal(k *task.APIKey, from netip.Addr) (Principal, error) {
 	now := a.now()
 	if k.ExpiredAt(now) {
 		return Principal{}, task.Errorf(CodeUnauthenticated, "the key has expired")
 	}
 	if !k.Addresses.Has(from) {
-		return Principal{Project: k.Project, KeyID: id}, task.Errorf(CodeAddress, "this key may not be used from this address")
+		return Principal{Project: k.Project, KeyID: k.ID}, task.Errorf(CodeAddress, "this key may not be used from this address")
 	}
-	a.store.UseKey(id, now)
+	a.store.UseKey(k.ID, now)
 	return Principal{
-		Project: k.Project, Scopes: k.Scopes, KeyID: id, ExpiresAt: k.ExpiresAt, Rate: k.Rate,
+		Project: k.Project, Scopes: k.Scopes, KeyID: k.ID, ExpiresAt: k.ExpiresAt, Rate: k.Rate,
 		Endpoints: k.Endpoints, Addresses: k.Addresses,
 	}, nil
+}
+
+// failed counts a failure. The log names the address, and nothing of what was
+// tried: it may be a key with a letter missing.
+func (a *Keys) failed(ctx context.Context, from netip.Addr, err error) error {
+	f := a.slow.fail(from)
+	a.opt.Observer.AuthFailed(false)
+	if !f.until.IsZero() && (f.over == 1 || f.over > 1 && pauseAfter(f.over) > pauseAfter(f.over-1)) {
+		a.opt.Logger.WarnContext(ctx, "authentication fails again and again; the address is slowed",
+			"client", f.client.String(), "failures", f.count, "until", f.until.UTC())
+	}
+	return err
+}
+
+func (a *Keys) slowed(pause time.Duration) error {
+	a.opt.Observer.AuthFailed(true)
+	err := task.Errorf(CodeTooManyFailures, "too many authentications from this address have failed; a good key works, what is unknown has to wait")
+	err.RetryAfter = pause
+	return err
 }
 
 func unknownKey() error { return task.Errorf(CodeUnauthenticated, "the key is not known") }

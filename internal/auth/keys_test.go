@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,7 +82,7 @@ func newKeys(t *testing.T, s *store) *auth.Keys {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return auth.NewKeys(s, bootstrap)
+	return auth.NewKeys(s, bootstrap, auth.Options{})
 }
 
 func stored(token auth.Token, expires time.Time) *task.APIKey {
@@ -217,8 +218,9 @@ func TestUnknownKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore()
 		a := newKeys(t, s)
+		var callers atomic.Int32 // each from an address of its own
 		try := func(token auth.Token) error {
-			_, err := a.Authenticate(request(t.Context(), token.Reveal()), netip.Addr{})
+			_, err := a.Authenticate(request(t.Context(), token.Reveal()), client(int(callers.Add(1))))
 			return err
 		}
 		first := auth.NewToken(time.Now())
@@ -294,8 +296,8 @@ func TestUnknownKeyFlood(t *testing.T) {
 		a := newKeys(t, s)
 		_, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), netip.Addr{})
 		var wg sync.WaitGroup
-		for range 1000 {
-			wg.Go(func() { _, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), netip.Addr{}) })
+		for i := range 1000 {
+			wg.Go(func() { _, _ = a.Authenticate(request(t.Context(), auth.NewToken(time.Now()).Reveal()), client(i)) })
 		}
 		synctest.Wait()
 		start := time.Now()

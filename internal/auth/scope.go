@@ -35,7 +35,7 @@ func Scopes() []Scope {
 type Principal struct {
 	Project string
 	Scopes  []Scope
-	// KeyID names the key in logs; it is no secret.
+	// KeyID names the key, or a token's subject, in logs; it is no secret.
 	KeyID string
 	// ExpiresAt is the end of the key, zero for none.
 	ExpiresAt time.Time
@@ -44,6 +44,8 @@ type Principal struct {
 	// Endpoints and Addresses are what the caller is bound to.
 	Endpoints task.EndpointSet
 	Addresses task.AddressSet
+	// Token: a token says so, not a key; its project may not exist.
+	Token bool
 }
 
 // Can reports whether the caller has the scope. Having "tasks:*" takes that

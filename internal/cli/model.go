@@ -17,6 +17,7 @@ const (
 	envServer  = "TASKGATE_URL"
 	envKey     = "TASKGATE_KEY"
 	envKeyFile = "TASKGATE_KEY_FILE"
+	envCAFile  = "TASKGATE_CA_FILE"
 	envProject = "TASKGATE_PROJECT"
 
 	projectHeader = "Taskgate-Project"
@@ -26,6 +27,7 @@ const (
 type options struct {
 	Server   string           `default:"http://127.0.0.1:8080" help:"Base URL of the API."                                                     placeholder:"URL"      setting:"TASKGATE_URL"`
 	KeyFile  string           `help:"File with the API key, instead of TASKGATE_KEY. A key is never an argument: those are visible to everyone." placeholder:"FILE"     setting:"TASKGATE_KEY_FILE"`
+	CAFile   string           `help:"File with certificate authorities (PEM) to trust instead of the system's, for a server that speaks HTTPS by one of its own." name:"ca-file" placeholder:"FILE" setting:"TASKGATE_CA_FILE"`
 	JSON     bool             `help:"Print JSON, one document a line; errors too."                                                             name:"json"`
 	RetryFor time.Duration    `default:"10s"                   help:"How long to try again while the server cannot be reached or is not available." placeholder:"DURATION"`
 	Project  string           `help:"Act in this project, for admins; a key's own project otherwise." placeholder:"NAME" setting:"TASKGATE_PROJECT"`

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -160,6 +162,10 @@ func (s *session) connect() error {
 	if s.key, err = s.readKey(); err != nil {
 		return err
 	}
+	trust, err := s.authorities()
+	if err != nil {
+		return err
+	}
 	env := environment(s.Environ)
 	proxy := (&httpproxy.Config{
 		HTTPProxy:  or(env.get("HTTP_PROXY"), env.get("http_proxy")),
@@ -170,9 +176,26 @@ func (s *session) connect() error {
 		Proxy:               func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
 		DialContext:         dialer.DialContext,
 		TLSHandshakeTimeout: 2 * dialLimit,
+		TLSClientConfig:     &tls.Config{RootCAs: trust, MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:   true,
 	}
 	return nil
+}
+
+// authorities are whom to trust; nil: the system's.
+func (s *session) authorities() (*x509.CertPool, error) {
+	if s.opt.CAFile == "" {
+		return nil, nil //nolint:nilnil // as tls.Config means it
+	}
+	text, err := os.ReadFile(s.opt.CAFile)
+	if err != nil {
+		return nil, usage("--ca-file (%s): %v", envCAFile, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, usage("--ca-file (%s): there is no certificate in %s", envCAFile, s.opt.CAFile)
+	}
+	return pool, nil
 }
 
 // close ends what the command has begun.

@@ -64,6 +64,12 @@ type Config struct {
 	PublicURL   string // without a trailing slash; "" means derived from the address in use
 	Pprof       bool
 
+	TLSCertFile     string // PEM; "" means that the API speaks HTTP
+	TLSKeyFile      string // of the certificate, PEM
+	TLSClientCAFile string // whose certificates callers must have, PEM; "" for none
+
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+
 	AMQPURLs  []string // nodes of one RabbitMQ, tried in turn
 	RedisURL  string
 	DataDir   string // embedded store
@@ -72,6 +78,18 @@ type Config struct {
 	Auth      Auth
 	AdminKey  string // bootstrap key with scope admin; "" when Auth is none
 	SecretKey []byte // 32 bytes, or nil in Dev: then generated into DataDir
+	// OldSecretKeys only open what they sealed once.
+	OldSecretKeys [][]byte
+
+	AuthFailures int // failed authentications of an address before it is slowed; 0: it never is
+
+	OIDCIssuer       string   // "" for none: then only keys authenticate
+	OIDCAudience     []string // of which a token must have one
+	OIDCCAFile       string
+	OIDCProjectClaim string
+	OIDCScopesClaim  string
+	OIDCScopesPrefix string // in front of our scopes among others; "" for none
+	OIDCAdmin        bool   // the scope admin may come by a token
 
 	EndpointsFile string // "" for none
 

@@ -109,6 +109,7 @@ func TestDefaults(t *testing.T) {
 		MaxInflight: 256, ProjectTasks: 2_000_000, ProjectBytes: 8 << 30,
 		MaxWait: time.Minute, MaxDelay: 365 * 24 * time.Hour, PublishTimeout: 10 * time.Second, ShutdownGrace: 30 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: LogJSON, MetricsEndpoints: 500, MetricsBacklog: true, TraceSample: 1, TraceCallers: TraceLink,
+		AuthFailures: 50, OIDCProjectClaim: "taskgate_project", OIDCScopesClaim: "scope",
 	}
 	want := map[Role]func(*Config){
 		Gateway: func(c *Config) { c.AMQPURLs, c.RedisURL = []string{amqp}, redis },
@@ -147,6 +148,9 @@ var samples = map[string]string{
 	"MAX_WAIT": "1m30s", "MAX_DELAY": "24h0m0s", "PUBLISH_TIMEOUT": "1.5s", "SHUTDOWN_GRACE": "5s",
 	"LOG_LEVEL": "debug", "LOG_FORMAT": "text", "ECHO": "true",
 	"ACCESS_LOG": "true", "METRICS_ENDPOINTS": "9", "METRICS_BACKLOG": "false",
+	"TLS_CERT_FILE": "cert.pem", "TLS_KEY_FILE": "key.pem", "TLS_CLIENT_CA_FILE": "clients.pem", "TRUSTED_PROXIES": "10.0.0.0/8,::1/128",
+	"AUTH_FAILURES": "7", "OIDC_ISSUER": "https://login.example.com/", "OIDC_AUDIENCE": "tasks,more", "OIDC_CA_FILE": "ca.pem", "OIDC_PROJECT_CLAIM": "a.project",
+	"OIDC_SCOPES_CLAIM": "a.scopes", "OIDC_SCOPES_PREFIX": "taskgate:", "OIDC_ADMIN": "true",
 	"OTLP_ENDPOINT": "http://collector:4318/base", "OTLP_HEADERS": "Authorization=Bearer%20x%2Cy,X-Tenant=a", "TRACE_SAMPLE": "0.25", "TRACE_CALLERS": "continue",
 }
 
@@ -267,12 +271,14 @@ var bad = map[string]string{
 	"MAX_PAYLOAD": "9MiB", "KEEP_PAYLOAD": "-1", "CONCURRENCY": "0",
 	"MAX_WAIT": "60", "MAX_DELAY": "8761h", "PUBLISH_TIMEOUT": "1ms", "SHUTDOWN_GRACE": "-1s",
 	"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "ECHO": "poison",
+	"TLS_KEY_FILE": "of no certificate", "TLS_CLIENT_CA_FILE": "of no certificate", "TRUSTED_PROXIES": "10.0.0.0/33",
+	"AUTH_FAILURES": "-1", "OIDC_ISSUER": "http://poison.example.com", "OIDC_AUDIENCE": ",", "OIDC_ADMIN": "poison",
 	"ACCESS_LOG": "poison", "METRICS_ENDPOINTS": "0", "METRICS_BACKLOG": "poison",
 	"OTLP_ENDPOINT": "http://u:poison@h", "OTLP_HEADERS": "poison", "TRACE_SAMPLE": "1.5", "TRACE_CALLERS": "poison",
 }
 
 // These take any text; whoever opens them finds out.
-var takesAnything = []string{"CONFIG", "DATA", "EGRESS_CA_FILE", "ENDPOINTS_FILE"}
+var takesAnything = []string{"CONFIG", "DATA", "EGRESS_CA_FILE", "ENDPOINTS_FILE", "TLS_CERT_FILE", "OIDC_CA_FILE", "OIDC_PROJECT_CLAIM", "OIDC_SCOPES_CLAIM", "OIDC_SCOPES_PREFIX"}
 
 func TestEveryFaultAtOnce(t *testing.T) {
 	t.Parallel()
@@ -399,7 +405,7 @@ func TestRoleRules(t *testing.T) {
 		"any port":                       {Serve, env("EGRESS_PORTS", "any"), nil},
 		"no port":                        {Serve, env("EGRESS_PORTS", ","), []string{"EGRESS_PORTS"}},
 		"a host twice":                   {Serve, env("EGRESS_RESOLVE", "a=::1,A=::1"), []string{"EGRESS_RESOLVE"}},
-		"names of tests and the client":  {Serve, env("TEST_AMQP_URL", "x", "REQUIRE_SERVICES", "1", "URL", "x", "KEY", "x", "KEY_FILE", "x", "PROJECT", "x"), nil},
+		"names of tests and the client":  {Serve, env("TEST_AMQP_URL", "x", "REQUIRE_SERVICES", "1", "URL", "x", "KEY", "x", "KEY_FILE", "x", "CA_FILE", "x", "PROJECT", "x"), nil},
 		"names that Kubernetes puts in":  {Serve, env("SERVICE_HOST", "1", "GATEWAY_SERVICE_PORT_HTTP", "1", "PORT", "tcp://1:2", "PORT_80_TCP_ADDR", "1", "PORT_80_TCP_PORT", "1", "PORT_80_TCP", "tcp://1:80"), nil},
 		"what only looks like that":      {Serve, env("EGRESS_PORT", "443"), []string{"EGRESS_PORT"}},
 		"a name in lower case is no one": {Serve, []string{"TASKGATE_listen=x"}, []string{"listen"}},
@@ -434,6 +440,11 @@ func TestValidateLiteral(t *testing.T) {
 		change func(*Config)
 		name   string
 	}{
+		"old key":     {func(c *Config) { c.SecretKey, c.OldSecretKeys = make([]byte, 32), [][]byte{make([]byte, 32)} }, "TASKGATE_SECRET_KEY"},
+		"half a pair": {func(c *Config) { c.TLSCertFile = "cert.pem" }, "TASKGATE_TLS_KEY_FILE"},
+		"public URL":  {func(c *Config) { c.TLSCertFile, c.TLSKeyFile, c.PublicURL = "c", "k", "http://a" }, "TASKGATE_PUBLIC_URL"},
+		"no audience": {func(c *Config) { c.Auth, c.AdminKey, c.OIDCIssuer = AuthKeys, adminKey, "https://login.example.com" }, "TASKGATE_OIDC_AUDIENCE"},
+		"no keys":     {func(c *Config) { c.OIDCIssuer, c.OIDCAudience = "http://127.0.0.1:1", []string{"a"} }, "TASKGATE_OIDC_ISSUER"},
 		"secret key":  {func(c *Config) { c.SecretKey = []byte("short") }, "TASKGATE_SECRET_KEY"},
 		"ports":       {func(c *Config) { c.EgressPorts = []uint16{} }, "TASKGATE_EGRESS_PORTS"},
 		"address":     {func(c *Config) { c.EgressResolve = map[string]netip.Addr{"a": {}} }, "TASKGATE_EGRESS_RESOLVE"},
@@ -455,6 +466,25 @@ func TestValidateLiteral(t *testing.T) {
 				t.Errorf("error %v, want one fault of %s", err, test.name)
 			}
 		})
+	}
+}
+
+// The first of several secret keys seals, the others open.
+func TestSecretKeys(t *testing.T) {
+	t.Parallel()
+
+	older := base64.StdEncoding.EncodeToString([]byte("vutsrqponmlkjihgfedcba9876543210"))
+	cfg := mustLoad(t, Serve, Source{Environ: append(required(Serve), "TASKGATE_SECRET_KEY="+secretKey64+", "+older+",")})
+	if string(cfg.SecretKey) != "0123456789abcdefghijklmnopqrstuv" || len(cfg.OldSecretKeys) != 1 || string(cfg.OldSecretKeys[0]) != "vutsrqponmlkjihgfedcba9876543210" {
+		t.Errorf("got %q and %q", cfg.SecretKey, cfg.OldSecretKeys)
+	}
+	for value, want := range map[string]string{
+		secretKey64 + ",poison": "entry 2: want 32 bytes", secretKey64 + "," + secretKey64: "once", ",": "is required",
+	} {
+		faults := faultsOf(t, Serve, Source{Environ: append(required(Serve), "TASKGATE_SECRET_KEY="+value)})
+		if len(faults) != 1 || !strings.Contains(faults[0].Text, want) || strings.Contains(faults[0].Text, "poison") {
+			t.Errorf("faults %v, want %s", faults, want)
+		}
 	}
 }
 

@@ -128,7 +128,7 @@ func (l *loader) environment(environ []string) map[string]any {
 // notSettings are names of the command line client and of the tests: they may well be in the
 // environment of a server.
 var notSettings = []string{
-	"TASKGATE_URL", "TASKGATE_KEY", "TASKGATE_KEY_FILE", "TASKGATE_PROJECT",
+	"TASKGATE_URL", "TASKGATE_KEY", "TASKGATE_KEY_FILE", "TASKGATE_CA_FILE", "TASKGATE_PROJECT",
 	"TASKGATE_REQUIRE_SERVICES", "TASKGATE_SOAK", "TASKGATE_WEBHOOK_EXAMPLES",
 	"TASKGATE_SERVICES_DIR", "TASKGATE_SERVICES_FROM", "TASKGATE_SERVICES_STATE",
 }

@@ -57,6 +57,14 @@ var table = build([]Setting{
 	adminListen(),
 	text("PUBLIC_URL", withAPI, "", "base of the URLs shown to people and given to others; from the listener when not set",
 		func(c *Config) *string { return &c.PublicURL }),
+	text("TLS_CERT_FILE", withAPI, "", "certificate of the API with its chain (PEM), which then speaks HTTPS only; read again when it changes and on SIGHUP",
+		func(c *Config) *string { return &c.TLSCertFile }),
+	text("TLS_KEY_FILE", withAPI, "", "private key of that certificate (PEM)",
+		func(c *Config) *string { return &c.TLSKeyFile }),
+	text("TLS_CLIENT_CA_FILE", withAPI, "", "certificate authorities (PEM) of which every caller of the API must have a certificate, besides its key",
+		func(c *Config) *string { return &c.TLSClientCAFile }),
+	forAPI(list("TRUSTED_PROXIES", "proxies (CIDRs) whose `X-Forwarded-For` is believed; the client is the last address in it that is none of them",
+		parsePrefix, func(c *Config) *prefixes { return &c.TrustedProxies })),
 	boolean("PPROF", Roles(), "serve `/debug/pprof/` on the admin address",
 		func(c *Config) *bool { return &c.Pprof }),
 	amqpURL(),
@@ -70,6 +78,29 @@ var table = build([]Setting{
 	secret(text("ADMIN_KEY", withAPI, "", "bootstrap API key with scope admin: at least 16 characters after an optional `tg_`; required with `TASKGATE_AUTH=keys`",
 		func(c *Config) *string { return &c.AdminKey })),
 	secretKey(),
+	{
+		Name: "AUTH_FAILURES", Roles: withAPI, Default: "50",
+		Help: "failed authentications that an address has free, before it is slowed (429); `0`: it never is",
+		set:  func(c *Config, v string) (err error) { c.AuthFailures, err = parseInt(v); return err },
+		get:  func(c Config) string { return strconv.Itoa(c.AuthFailures) },
+	},
+	text("OIDC_ISSUER", withAPI, "", "URL of an OpenID Connect issuer whose JWTs are taken as bearer tokens beside keys",
+		func(c *Config) *string { return &c.OIDCIssuer }),
+	{
+		Name: "OIDC_AUDIENCE", Roles: withAPI, Help: "audiences (separated by commas), of which a token must have one; required with `TASKGATE_OIDC_ISSUER`",
+		set: func(c *Config, v string) error { c.OIDCAudience = split(v); return nil },
+		get: func(c Config) string { return strings.Join(c.OIDCAudience, ",") },
+	},
+	text("OIDC_CA_FILE", withAPI, "", "certificate authorities to trust with the issuer besides the system's (PEM)",
+		func(c *Config) *string { return &c.OIDCCAFile }),
+	text("OIDC_PROJECT_CLAIM", withAPI, "taskgate_project", "claim with the project: its name, or a path with dots",
+		func(c *Config) *string { return &c.OIDCProjectClaim }),
+	text("OIDC_SCOPES_CLAIM", withAPI, "scope", "claim with the scopes, separated by spaces or as an array: its name, or a path with dots",
+		func(c *Config) *string { return &c.OIDCScopesClaim }),
+	text("OIDC_SCOPES_PREFIX", withAPI, "", "what stands before our scopes in the claim, as in `taskgate:tasks:read`; all others are passed over",
+		func(c *Config) *string { return &c.OIDCScopesPrefix }),
+	boolean("OIDC_ADMIN", withAPI, "take the scope admin from tokens too",
+		func(c *Config) *bool { return &c.OIDCAdmin }),
 	text("ENDPOINTS_FILE", withAPI, "", "YAML file with endpoints and projects that the API then shows read-only; read again on SIGHUP",
 		func(c *Config) *string { return &c.EndpointsFile }),
 	withDefault(list("EGRESS_ALLOW", "networks that may be called although they are not public (CIDRs)",
@@ -132,6 +163,12 @@ func build(settings []Setting) []Setting {
 
 func secret(s Setting) Setting {
 	s.Secret = true
+
+	return s
+}
+
+func forAPI(s Setting) Setting {
+	s.Roles = withAPI
 
 	return s
 }
@@ -216,10 +253,35 @@ func auth() Setting {
 func secretKey() Setting {
 	return Setting{
 		Name: "SECRET_KEY", Roles: Roles(), Secret: true,
-		Help: "32 bytes in base64 that encrypt stored secrets; required, except by `dev`, which generates one into its data folder",
-		set:  func(c *Config, v string) (err error) { c.SecretKey, err = parseKey(v); return err },
-		get:  func(c Config) string { return formatKey(c.SecretKey) },
+		Help: "32 bytes in base64 that encrypt stored secrets; after a comma older ones that still open them; required, except by `dev`, which generates one into its data folder",
+		set:  setSecretKeys, get: getSecretKeys,
 	}
+}
+
+func setSecretKeys(c *Config, v string) error {
+	if !strings.Contains(v, ",") { // of one it goes without saying which
+		key, err := parseKey(v)
+		c.SecretKey = key
+
+		return err
+	}
+	keys, err := parseList(v, parseKey)
+	if err != nil {
+		return err
+	}
+	if len(keys) > 0 {
+		c.SecretKey, c.OldSecretKeys = keys[0], keys[1:]
+	}
+
+	return nil
+}
+
+func getSecretKeys(c Config) string {
+	if c.SecretKey == nil {
+		return ""
+	}
+
+	return join(append([][]byte{c.SecretKey}, c.OldSecretKeys...), formatKey)
 }
 
 func egressPorts() Setting {

@@ -22,6 +22,8 @@ const (
 	// A consumer's prefetch is 16 bits on the wire.
 	maxConcurrency = 1<<16 - 1
 
+	maxAuthFailures = 1_000_000
+
 	minInflight = 8
 	maxPolls    = 1_000_000
 	minRate     = 0.01
@@ -48,6 +50,8 @@ func (c Config) faults() Faults {
 	v.addresses()
 	v.backends()
 	v.access()
+	v.tls()
+	v.oidc()
 	v.egress()
 	v.limits()
 	v.logs()
@@ -174,6 +178,13 @@ func (v *validator) access() {
 	} else if v.SecretKey != nil && len(v.SecretKey) != keyBytes {
 		v.faultf("SECRET_KEY", "want %d bytes", keyBytes)
 	}
+	seen := map[string]bool{string(v.SecretKey): true}
+	for _, key := range v.OldSecretKeys {
+		if len(key) != keyBytes || seen[string(key)] {
+			v.faultf("SECRET_KEY", "each key must have %d bytes and be there once", keyBytes)
+		}
+		seen[string(key)] = true
+	}
 	if !v.Role.servesAPI() {
 		return
 	}
@@ -208,6 +219,55 @@ func (v *validator) adminKey() {
 	}
 }
 
+func (v *validator) tls() {
+	if v.TLSCertFile != "" && v.TLSKeyFile == "" {
+		v.faultf("TLS_KEY_FILE", "is required with TASKGATE_TLS_CERT_FILE")
+	}
+	if v.TLSCertFile == "" {
+		v.useless("TASKGATE_TLS_CERT_FILE", map[string]bool{"TLS_KEY_FILE": v.TLSKeyFile != "", "TLS_CLIENT_CA_FILE": v.TLSClientCAFile != ""})
+	}
+	if v.TLSCertFile != "" && strings.HasPrefix(v.PublicURL, "http://") {
+		v.faultf("PUBLIC_URL", "must be https: with TASKGATE_TLS_CERT_FILE the API does not speak HTTP")
+	}
+}
+
+// useless refuses what was given and has no meaning without another setting.
+func (v *validator) useless(without string, given map[string]bool) {
+	for _, name := range sortedKeys(given) {
+		if given[name] {
+			v.faultf(name, "is of no use without %s", without)
+		}
+	}
+}
+
+func (v *validator) oidc() {
+	if v.OIDCIssuer == "" {
+		v.useless("TASKGATE_OIDC_ISSUER", map[string]bool{
+			"OIDC_AUDIENCE": len(v.OIDCAudience) > 0, "OIDC_CA_FILE": v.OIDCCAFile != "",
+			"OIDC_SCOPES_PREFIX": v.OIDCScopesPrefix != "", "OIDC_ADMIN": v.OIDCAdmin,
+		})
+
+		return
+	}
+	if v.Auth == AuthNone {
+		v.faultf("OIDC_ISSUER", "is of no use with TASKGATE_AUTH=none")
+	}
+	u, err := url.Parse(v.OIDCIssuer)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+		u.Scheme != "https" && (u.Scheme != "http" || !loopback(net.JoinHostPort(u.Hostname(), "1"))) {
+		v.faultf("OIDC_ISSUER", `want a URL such as "https://login.example.com"; without TLS only on a loopback address`)
+	}
+	if len(v.OIDCAudience) == 0 {
+		v.faultf("OIDC_AUDIENCE", "is required with TASKGATE_OIDC_ISSUER: without it, tokens for other services would open this one")
+	}
+	if v.OIDCProjectClaim == "" {
+		v.faultf("OIDC_PROJECT_CLAIM", "is required with TASKGATE_OIDC_ISSUER")
+	}
+	if v.OIDCScopesClaim == "" {
+		v.faultf("OIDC_SCOPES_CLAIM", "is required with TASKGATE_OIDC_ISSUER")
+	}
+}
+
 func (v *validator) egress() {
 	if v.EgressPorts != nil && len(v.EgressPorts) == 0 {
 		v.faultf("EGRESS_PORTS", "allows no port")
@@ -222,6 +282,7 @@ func (v *validator) egress() {
 func (v *validator) limits() {
 	between(v, "MAX_PAYLOAD", v.MaxPayload, minPayload, maxPayload, formatBytes)
 	between(v, "KEEP_PAYLOAD", v.KeepPayload, 0, maxPayload, formatBytes)
+	between(v, "AUTH_FAILURES", v.AuthFailures, 0, maxAuthFailures, strconv.Itoa)
 	between(v, "CONCURRENCY", v.Concurrency, 1, maxConcurrency, strconv.Itoa)
 	between(v, "MAX_WAIT", v.MaxWait, time.Second, 10*time.Minute, time.Duration.String)
 	between(v, "MAX_DELAY", v.MaxDelay, time.Second, 365*24*time.Hour, time.Duration.String)

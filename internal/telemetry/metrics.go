@@ -43,6 +43,10 @@ type Metrics struct {
 	parked prometheus.Gauge
 	polls  handles[string, prometheus.Counter]
 
+	authFailures   handles[string, prometheus.Counter]
+	certificateEnd prometheus.Gauge
+	certificates   handles[string, prometheus.Counter]
+
 	spans  handles[string, prometheus.Counter]
 	sweeps handles[string, prometheus.Counter]
 	swept  handles[string, prometheus.Counter]
@@ -83,6 +87,9 @@ func (m *Metrics) http(f factory) {
 	m.handling = f.gauge(metricRequestsNow).WithLabelValues()
 	m.parked = f.gauge(metricPolls).WithLabelValues()
 	m.polls.make = of(f.counter(metricPollsEnded))
+	m.authFailures.make = of(f.counter(metricAuthFailures))
+	m.certificateEnd = f.gauge(metricCertificateEnd).WithLabelValues()
+	m.certificates.make = of(f.counter(metricCertificates))
 }
 
 func (m *Metrics) broker(f factory) {

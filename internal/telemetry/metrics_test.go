@@ -64,6 +64,9 @@ func exercise(m *Metrics) {
 	m.Called("swap", time.Millisecond, nil)
 	m.PollBegun()
 	m.PollEnded("woken")
+	m.AuthFailed(true)
+	m.Certificate(time.Unix(1, 0))
+	m.CertificateRead(false)
 	m.Swept(true, 1, 2, 3, nil)
 	m.Exported(3, nil)
 	m.Pull(Sources{

@@ -27,6 +27,9 @@ const (
 	metricRequestsNow
 	metricPolls
 	metricPollsEnded
+	metricAuthFailures
+	metricCertificateEnd
+	metricCertificates
 
 	metricPublishes
 	metricConfirmTime
@@ -95,6 +98,10 @@ var catalogue = [metricCount]entry{
 	metricRequestsNow: {"http_requests_in_flight", gauge, "", "API requests being worked now, long-polls included."},
 	metricPolls:       {"long_polls_waiting", gauge, "", "Long-polls that wait now."},
 	metricPollsEnded:  {"long_polls_total", counter, "outcome", "Long-polls that ended: woken by the end of the task, timeout, left by the caller, failed."},
+
+	metricAuthFailures:   {"auth_failures_total", counter, "outcome", "Failed authentications: refused (401), or slowed (429 before anything was looked up)."},
+	metricCertificateEnd: {"tls_certificate_expiry_timestamp_seconds", gauge, "", "End of the API's certificate; 0 when it speaks HTTP."},
+	metricCertificates:   {"tls_certificate_reads_total", counter, "outcome", "Changed certificates: taken, or refused because the files are broken."},
 
 	metricPublishes:   {"broker_publishes_total", counter, "kind outcome", "Messages given to the broker: stored, refused (surely not stored) or unknown."},
 	metricConfirmTime: {"broker_confirm_seconds", histogram, "kind", "Time from a publish to the confirm that the message is stored."},
