@@ -72,7 +72,7 @@ func (a *App) unseal(b *backends) error {
 	if err != nil {
 		return err
 	}
-	ring, err := seal.NewRing(key)
+	ring, err := seal.NewRing(append([][]byte{key}, a.cfg.OldSecretKeys...)...)
 	if err != nil {
 		return fmt.Errorf("TASKGATE_SECRET_KEY: %w", err)
 	}
@@ -206,6 +206,9 @@ func (a *App) secretKey() ([]byte, error) {
 func (a *App) common(ctx context.Context, b *backends) error {
 	if err := b.registry.Sync(ctx); err != nil {
 		return fmt.Errorf("read the registry: %w", err)
+	}
+	if err := a.checkSealed(ctx, b); err != nil {
+		return err
 	}
 	if err := a.projects(ctx, b); err != nil {
 		return err

@@ -17,14 +17,18 @@ import (
 
 const registryUsage = `Usage: taskgate registry export [--output FILE] [settings]
        taskgate registry import [--dry-run] [settings] FILE
+       taskgate registry reseal [--dry-run] [settings]
 
-Backs up, and restores, what operators configure: projects, endpoints and keys. It works
+Backs up, restores, and seals anew what operators configure: projects, endpoints and keys. It works
 at the store itself, with the settings of the server (environment, --config), and not
 through the API: also when no server runs. The embedded store (serve, dev) must not be in
 use; Redis may.
 
 Secrets stay sealed in the file: a registry can only be restored with the
 TASKGATE_SECRET_KEY that it was exported with. Keep the two apart.
+
+reseal encrypts every secret that an older key of TASKGATE_SECRET_KEY has encrypted with the
+first one. Do it when every process has both keys; then the older one can be taken out.
 
 import makes everything in the file what it is there, and deletes nothing. Keys that were
 revoked in the registry stay revoked. Doing it again changes nothing.
@@ -39,7 +43,7 @@ func RegistryMain(p Process) int {
 		return exitSetting
 	}
 	command, args := p.Args[0], p.Args[1:]
-	do := map[string]func(context.Context, *App) error{"export": t.export, "import": t.restore}[command]
+	do := map[string]func(context.Context, *App) error{"export": t.export, "import": t.restore, "reseal": t.reseal}[command]
 	switch command {
 	case "help", "--help", "-h":
 		fmt.Fprint(p.Stdout, registryUsage)
@@ -93,9 +97,12 @@ func (t *registryTool) parse(command string, args []string) error {
 		fs.Func(name, "as of the server", func(v string) error { t.given[name] = v; return nil })
 	}
 	files := 0
-	if command == "export" {
+	switch command {
+	case "reseal":
+		fs.BoolVar(&t.dry, "dry-run", false, "only say what would be done")
+	case "export":
 		fs.StringVar(&t.output, "output", "", "file to write, readable by its owner only (default: standard output)")
-	} else {
+	default:
 		fs.BoolVar(&t.dry, "dry-run", false, "only say what would be done")
 		files = 1
 	}
@@ -204,6 +211,28 @@ func (t *registryTool) export(ctx context.Context, a *App) error {
 	}
 	fmt.Fprintf(t.p.Stderr, "%d items written to %s\n", len(doc.Items), t.output)
 	return nil
+}
+
+// reseal seals anew. Secrets that no key opens make it fail, after the others
+// are done: taking the older key out would lose nothing more.
+func (t *registryTool) reseal(ctx context.Context, a *App) error {
+	b, err := a.openRegistry(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.registry.Sync(ctx); err != nil {
+		return err
+	}
+	r, err := a.reseal(ctx, b, t.dry)
+	if err != nil {
+		return err
+	}
+	if t.dry {
+		fmt.Fprintf(t.p.Stdout, "dry run, nothing was changed: %d secrets are sealed with an older key\n", r.stale)
+	} else {
+		fmt.Fprintf(t.p.Stdout, "%d secrets are sealed anew\n", r.changed)
+	}
+	return errors.Join(r.lost...)
 }
 
 // restore imports. Everything is checked before anything is written.

@@ -59,7 +59,7 @@ func (s secrets) SealTarget(project, endpoint string, secret task.TargetSecret) 
 func (s secrets) openTarget(ep *task.Endpoint) (out task.TargetSecret, err error) {
 	plain, err := s.ring.Open(ep.Auth.Sealed, ep.Project, ep.Name, ownerAuth)
 	if err != nil {
-		return out, err
+		return out, fmt.Errorf("what the target asks for, of %s: %w", named(ep), err)
 	}
 	if json.Unmarshal(plain, &out) != nil {
 		return out, errors.New("not a target's secret") // the cause would quote it
@@ -82,7 +82,7 @@ func (s secrets) open(ep *task.Endpoint) ([]signing.Secret, error) {
 	for _, sealed := range ep.SealedSecret.At(time.Now()) {
 		plain, err := s.ring.Open(sealed, ep.Project, ep.Name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the signing secret of %s: %w", named(ep), err)
 		}
 		secret, err := signing.Parse(string(plain))
 		if err != nil {

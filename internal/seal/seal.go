@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 )
@@ -113,7 +114,7 @@ func (r *Ring) Open(sealed []byte, owner ...string) ([]byte, error) {
 	head, text := sealed[:headSize], sealed[headSize:]
 	aead, ok := r.keys[keyID(head[1:])]
 	if !ok {
-		return nil, ErrNoKey
+		return nil, fmt.Errorf("%w: its id is %x", ErrNoKey, head[1:])
 	}
 	plain, err := aead.Open(nil, nil, text, bind(head, owner))
 	if err != nil {
@@ -137,6 +138,12 @@ func bind(head []byte, owner []string) []byte {
 		out = append(out, part...)
 	}
 	return out
+}
+
+// KeyID is how errors name a key: it tells nothing useful about it.
+func KeyID(key []byte) string {
+	id := idOf(key)
+	return hex.EncodeToString(id[:])
 }
 
 // String hides the keys.
