@@ -3,7 +3,6 @@ package servers
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,9 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
+
+	"github.com/taskgate/taskgate/e2e/rig"
 )
 
 // Bounds of the waits. Generous: the suite must pass on a machine that is
@@ -119,6 +120,30 @@ func marked(mark string) []int {
 	return pids
 }
 
+// need skips the test, or fails it when services are required, if a program is
+// missing.
+func need(tb testing.TB, name string, patterns ...string) {
+	tb.Helper()
+	_, err := program(name, patterns...)
+	switch {
+	case err == nil:
+	case os.Getenv("TASKGATE_REQUIRE_SERVICES") != "": //nolint:forbidigo // tests are told of servers by whoever runs them
+		tb.Fatalf("%s is needed to be hurt (scripts/apt-install installs it): %v", name, err)
+	default:
+		tb.Skipf("%s is not installed", name)
+	}
+}
+
+// program finds one by patterns or in PATH.
+func program(name string, patterns ...string) (string, error) {
+	for _, p := range patterns {
+		if files, _ := filepath.Glob(p); len(files) > 0 {
+			return files[len(files)-1], nil
+		}
+	}
+	return exec.LookPath(name)
+}
+
 // eventually looks until f is content or time is over.
 func eventually(limit time.Duration, what string, f func() error) error {
 	deadline := time.Now().Add(limit)
@@ -134,23 +159,18 @@ func eventually(limit time.Duration, what string, f func() error) error {
 	}
 }
 
-var ports atomic.Int64
-
-// freePort finds a port that a server can keep over restarts: below those that
-// a system gives to connections.
+// freePort finds a port that a server can keep over restarts, and that no
+// process of an installation beside it is given.
 func freePort() (int, error) {
-	const first, many = 20_000, 12_000
-	for range many {
-		port := first + (os.Getpid()*131+int(ports.Add(1)))%many
-		l, err := net.Listen("tcp", addr(port))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err == nil {
-			return port, nil
-		}
+	free, err := rig.Address()
+	if err != nil {
+		return 0, err
 	}
-	return 0, errors.New("no port is free")
+	_, port, err := net.SplitHostPort(free)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 func addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -33,6 +33,10 @@ type cluster struct {
 	names   *process // the Erlang name server
 }
 
+// debianRabbit is Debian's: its wrapper in PATH changes to another user and to
+// that user's folders.
+const debianRabbit = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
 // NewRabbit starts one node.
 func NewRabbit(tb testing.TB) *Rabbit {
 	tb.Helper()
@@ -42,6 +46,7 @@ func NewRabbit(tb testing.TB) *Rabbit {
 // NewRabbits starts a cluster of so many nodes, each of them kept small.
 func NewRabbits(tb testing.TB, many int) []*Rabbit {
 	tb.Helper()
+	need(tb, "rabbitmq-server", debianRabbit)
 	nodes, err := startRabbits(tb, tb.TempDir(), many)
 	if err != nil {
 		tb.Fatal(err)
@@ -115,16 +120,6 @@ func (c *cluster) env() []string {
 	}
 }
 
-// program finds one in PATH or by patterns.
-func program(name string, patterns ...string) (string, error) {
-	for _, p := range patterns {
-		if files, _ := filepath.Glob(p); len(files) > 0 {
-			return files[len(files)-1], nil
-		}
-	}
-	return exec.LookPath(name)
-}
-
 func newRabbit(c *cluster) (*Rabbit, error) {
 	r := &Rabbit{cluster: c}
 	var err error
@@ -186,8 +181,7 @@ func (r *Rabbit) launch() error {
 	if err := r.configure(); err != nil {
 		return err
 	}
-	// The wrapper in Debian's PATH changes to another user and its folders.
-	bin, err := program("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server")
+	bin, err := program("rabbitmq-server", debianRabbit)
 	if err != nil {
 		return err
 	}

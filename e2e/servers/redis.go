@@ -27,6 +27,7 @@ type Redis struct {
 // second, and evicts nothing; args are put behind and win.
 func NewRedis(tb testing.TB, args ...string) *Redis {
 	tb.Helper()
+	need(tb, "redis-server")
 	r, err := newRedis(tb.TempDir(), args)
 	if err == nil {
 		tb.Cleanup(func() {

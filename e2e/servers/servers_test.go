@@ -19,8 +19,16 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestRedisKeepsAndForgets(t *testing.T) {
+func starts(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts servers")
+	}
 	t.Parallel()
+}
+
+func TestRedisKeepsAndForgets(t *testing.T) {
+	starts(t)
 	r := servers.NewRedis(t, "--appendfsync", "always")
 	get := func() string {
 		t.Helper()
@@ -59,7 +67,7 @@ func TestRedisKeepsAndForgets(t *testing.T) {
 }
 
 func TestSentinelsPromote(t *testing.T) {
-	t.Parallel()
+	starts(t)
 	first, second := servers.NewRedis(t), servers.NewRedis(t)
 	must(t, second.Follow(first))
 	s := servers.NewSentinels(t, first, 2*time.Second)
@@ -125,7 +133,7 @@ func with(t *testing.T, n *servers.Rabbit, f func(*amqp.Channel) error) {
 }
 
 func TestRabbitKeeps(t *testing.T) {
-	t.Parallel()
+	starts(t)
 	n := servers.NewRabbit(t)
 	declare(t, n, "q")
 	<-time.After(servers.Rooted)
@@ -141,10 +149,7 @@ func TestRabbitKeeps(t *testing.T) {
 }
 
 func TestRabbitsElect(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a cluster")
-	}
-	t.Parallel()
+	starts(t)
 	nodes := servers.NewRabbits(t, 3)
 	declare(t, nodes[1], "q")
 	leader, err := servers.Leader(nodes, "q")

@@ -8,7 +8,8 @@ import (
 // FuzzParse: a URL is taken, or refused without being quoted: it may hold a
 // password.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"redis://:p4ssw0rd-p4ssw0rd@h:6379/0", "rediss://h", "unix:///tmp/x", "redis://a,b", "redis://h/x", "http://h", "redis://h?addr=x", "%", "redis://h:p4ssw0rd-p4ssw0rd",
+	for _, s := range []string{
+		"redis://:p4ssw0rd-p4ssw0rd@h:6379/0", "rediss://h", "unix:///tmp/x", "redis://a,b", "redis://h/x", "http://h", "redis://h?addr=x", "%", "redis://h:p4ssw0rd-p4ssw0rd",
 		"redis://:p4ssw0rd-p4ssw0rd@h?master_name=m&addr=a:1",
 	} {
 		f.Add(s)
