@@ -37,11 +37,12 @@ func TestAnswersOpenNoOtherWay(t *testing.T) {
 		h.Set("Content-Location", "http://"+at+"/")
 		h.Set("Set-Cookie", "a=b; Path=/; Max-Age=86400")
 		h.Set("Strict-Transport-Security", "max-age=86400")
-		h.Set("Www-Authenticate", `Negotiate realm="http://`+at+`/"`)
+		h.Set("WWW-Authenticate", `Negotiate realm="http://`+at+`/"`)
 		h.Set("Proxy-Authenticate", "Basic")
 		h.Set("Retry-After", "0")
 		w.WriteHeader(map[string]int{"/ok": 200, "/moved": 308, "/proxy": 305, "/choose": 300, "/auth": 401, "/via": 407, "/other": 421, "/busy": 503}[r.URL.Path])
 	}, func(t *testing.T, s *Sender, base string) {
+		t.Helper()
 		for range 2 { // the second time with what the first may have left
 			for path, status := range map[string]int{"/ok": 200, "/moved": 308, "/proxy": 305, "/choose": 300, "/auth": 401, "/via": 407, "/other": 421, "/busy": 503} {
 				if a := s.Send(t.Context(), request(base+path, "x")); a.Status != status {
@@ -84,6 +85,7 @@ func TestAnswersThatGrow(t *testing.T) {
 			}
 		}
 	}, func(t *testing.T, s *Sender, base string) {
+		t.Helper()
 		if a := s.Send(t.Context(), request(base+"/gzip", "x")); a.Status != 200 || !bytes.Equal(a.Body, bomb.Bytes()) || a.State != BodyWhole {
 			t.Errorf("compressed: %d, %d bytes, %v", a.Status, len(a.Body), a.State)
 		}
