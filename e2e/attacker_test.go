@@ -24,9 +24,19 @@ func TestStolenKeyOfTasksWrite(t *testing.T) {
 
 		// It reads nothing, and changes nothing that operators decide.
 		for _, r := range [][2]string{
-			{"GET", "/v1/tasks"}, {"GET", "/v1/tasks/" + waiting}, {"GET", "/v1/tasks/" + waiting + "/result"}, {"GET", "/v1/tasks/" + waiting + "/attempts"},
-			{"GET", "/v1/endpoints"}, {"GET", "/v1/endpoints/" + open}, {"DELETE", "/v1/endpoints/" + open}, {"POST", "/v1/endpoints/" + open + "/pause"},
-			{"POST", "/v1/endpoints/" + open + "/test"}, {"POST", "/v1/endpoints/" + open + "/rotate-secret"}, {"POST", "/v1/callback-secret/rotate"}, {"GET", "/v1/keys"}, {"GET", "/v1/projects"},
+			{"GET", "/v1/tasks"},
+			{"GET", "/v1/tasks/" + waiting},
+			{"GET", "/v1/tasks/" + waiting + "/result"},
+			{"GET", "/v1/tasks/" + waiting + "/attempts"},
+			{"GET", "/v1/endpoints"},
+			{"GET", "/v1/endpoints/" + open},
+			{"DELETE", "/v1/endpoints/" + open},
+			{"POST", "/v1/endpoints/" + open + "/pause"},
+			{"POST", "/v1/endpoints/" + open + "/test"},
+			{"POST", "/v1/endpoints/" + open + "/rotate-secret"},
+			{"POST", "/v1/callback-secret/rotate"},
+			{"GET", "/v1/keys"},
+			{"GET", "/v1/projects"},
 		} {
 			thief.want(t, http.StatusForbidden, r[0], r[1], nil)
 		}

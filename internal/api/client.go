@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 )
@@ -22,7 +23,22 @@ func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
 			options = append(options, echo.TrustIPRange(network))
 		}
 	}
-	return echo.ExtractIPFromXFFHeader(options...)
+	extract := echo.ExtractIPFromXFFHeader(options...)
+	return func(r *http.Request) string {
+		from := extract(r)
+		// Of a header that cannot be read (some proxies write ports) the library
+		// makes the proxy's own address: a key that is bound to the network of
+		// the proxy would be good for everybody behind it.
+		if r.Header.Get(echo.HeaderXForwardedFor) != "" && from == echo.ExtractIPDirect()(r) && inOneOf(trusted, from) {
+			return ""
+		}
+		return from
+	}
+}
+
+func inOneOf(networks []netip.Prefix, address string) bool {
+	a, err := netip.ParseAddr(address)
+	return err == nil && slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a.Unmap().WithZone("")) })
 }
 
 // clientOf is the client's address, invalid when it is not known.

@@ -153,23 +153,20 @@ func opens(k *task.APIKey, digest [sha256.Size]byte) bool {
 // other authenticates what has not the shape of our keys: a token, or the
 // bootstrap key.
 func (a *Keys) other(ctx context.Context, text string, digest [sha256.Size]byte, from netip.Addr) (Principal, error) {
+	refusal := unknownKey()
 	if a.opt.Tokens != nil && isToken(text) {
-		p, err := a.opt.Tokens.authenticate(ctx, text)
-		if task.CodeOf(err) != CodeUnauthenticated {
-			return p, err
+		var p Principal
+		if p, refusal = a.opt.Tokens.authenticate(ctx, text); task.CodeOf(refusal) != CodeUnauthenticated {
+			return p, refusal
 		}
-		if pause := a.slow.pause(from); pause > 0 {
-			return Principal{}, a.slowed(pause)
-		}
-		return Principal{}, a.failed(ctx, from, err)
 	}
 	if pause := a.slow.pause(from); pause > 0 {
 		return Principal{}, a.slowed(pause)
 	}
-	if a.bootstrap.is(digest) {
+	if a.bootstrap.is(digest) { // which may have the shape of a token, too
 		return admin(bootstrapID), nil
 	}
-	return Principal{}, a.failed(ctx, from, unknownKey())
+	return Principal{}, a.failed(ctx, from, refusal)
 }
 
 // principal is whom a key stands for, when it is used as it may be.

@@ -206,6 +206,24 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// A bootstrap key that looks like a token is the bootstrap key all the same.
+func TestBootstrapKeyWithDots(t *testing.T) {
+	i := newIssuer(t)
+	i.keys["a"] = rsaKey
+	const dotted = "tg_people.choose.such-keys"
+	bootstrap, err := auth.NewAdminKey(dotted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := auth.NewKeys(newStore(), bootstrap, auth.Options{Tokens: auth.NewTokens(auth.TokenOptions{Issuer: i.URL, Audience: []string{"taskgate"}})})
+	if p, err := a.Authenticate(request(t.Context(), dotted), netip.Addr{}); err != nil || !p.Admin() {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := a.Authenticate(request(t.Context(), dotted+"x"), netip.Addr{}); task.CodeOf(err) != auth.CodeUnauthenticated {
+		t.Error(err)
+	}
+}
+
 func TestTokensWithoutIssuer(t *testing.T) {
 	i := newIssuer(t)
 	i.keys["a"] = rsaKey
