@@ -3,8 +3,10 @@ package sqlitedb
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -87,7 +89,10 @@ func Open(ctx context.Context, dir string) (*DB, error) {
 }
 
 func (db *DB) open(ctx context.Context) error {
-	var err error
+	err := db.checkOurs()
+	if err != nil {
+		return err
+	}
 	if db.write, err = sql.Open("sqlite", db.dsn("busy_timeout(500)", "cache_size(-32768)", "temp_store(MEMORY)")); err != nil {
 		return err
 	}
@@ -162,6 +167,35 @@ func identify(ctx context.Context, c *sql.Conn) (version int, err error) {
 		return 0, ErrForeign
 	}
 	return version, nil
+}
+
+// Of a database file's first bytes: https://www.sqlite.org/fileformat.html
+const (
+	headerLen  = 100
+	magic      = "SQLite format 3\x00"
+	markOffset = 68 // application_id, big-endian
+)
+
+// checkOurs looks at a file that has a log beside it, before SQLite does: the
+// log hides what the file is, and closing it again would write the one into
+// the other. Our mark is in the file itself from the start, see setUp.
+func (db *DB) checkOurs() error {
+	if log, err := os.Stat(db.path + "-wal"); err != nil || log.Size() == 0 {
+		return nil // identify sees the file itself
+	}
+	f, err := os.Open(db.path)
+	if err != nil {
+		return fmt.Errorf("%w: there is a log, but no file: %w", ErrDamaged, err)
+	}
+	defer f.Close()
+	header := make([]byte, headerLen)
+	if _, err := io.ReadFull(f, header); err != nil {
+		return fmt.Errorf("%w: there is a log, but the file ends in its header", ErrDamaged)
+	}
+	if string(header[:len(magic)]) != magic || binary.BigEndian.Uint32(header[markOffset:]) != applicationID {
+		return ErrForeign
+	}
+	return nil
 }
 
 func (db *DB) setUp(ctx context.Context, c *sql.Conn) error {

@@ -50,6 +50,23 @@ func TestOpenRefusesFiles(t *testing.T) {
 			ours(t, path)
 			scribble(t, path, 2*4096, 4096)
 		}, sqlitedb.ErrDamaged},
+		{"text beside our log", func(t *testing.T, path string) {
+			t.Helper()
+			unclosed(t, path)
+			text(strings.Repeat("hello ", 1000))(t, path)
+		}, sqlitedb.ErrForeign},
+		{"other SQLite file beside our log", func(t *testing.T, path string) {
+			t.Helper()
+			unclosed(t, path)
+			elsewhere := filepath.Join(t.TempDir(), "other.db")
+			foreign(t, elsewhere)
+			duplicate(t, elsewhere, path)
+		}, sqlitedb.ErrForeign},
+		{"nothing beside our log", func(t *testing.T, path string) {
+			t.Helper()
+			unclosed(t, path)
+			truncate(t, path, 0)
+		}, sqlitedb.ErrDamaged},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,6 +87,36 @@ func TestOpenRefusesFiles(t *testing.T) {
 				t.Error("the foreign file was changed")
 			}
 		})
+	}
+}
+
+// unclosed leaves the files of a process that was killed: a log beside the file.
+func unclosed(t *testing.T, path string) {
+	t.Helper()
+	dir := t.TempDir()
+	db, err := sqlitedb.Open(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		duplicate(t, db.Path()+suffix, path+suffix)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if size(t, path+"-wal") == 0 {
+		t.Fatal("the log is empty")
+	}
+}
+
+func duplicate(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
