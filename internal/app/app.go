@@ -50,6 +50,7 @@ type App struct {
 	failed    chan error
 
 	environ  func(name string) (string, bool)
+	now      func() time.Time // the clock that tasks are timed by
 	declared *api.Declared // what the endpoints file said at the start; nil: there is none
 	reloads  chan struct{} // asks for the file to be read again
 
@@ -86,6 +87,7 @@ func New(cfg config.Config, opt Options) (*App, error) {
 		stdout: opt.Stdout, owner: owner, metrics: newMetrics(cfg),
 		failed: make(chan error, 1), reloads: make(chan struct{}, 1), environ: lookUp(opt.Environ),
 	}
+	a.now = clock(a.environ)
 	a.stopping, a.drain = context.WithCancel(context.Background())
 	var err error
 	if a.declared, err = a.readDeclared(); err != nil {

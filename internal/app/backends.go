@@ -57,7 +57,7 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	}
 	opt := lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
-		Observer: a.metrics, CallbackBody: api.CallbackBody,
+		Observer: a.metrics, CallbackBody: api.CallbackBody, Now: a.now,
 	}
 	if b.redis != nil {
 		opt.Life = b.redis.Life
@@ -77,7 +77,7 @@ func (a *App) unseal(b *backends) error {
 		return fmt.Errorf("TASKGATE_SECRET_KEY: %w", err)
 	}
 	b.secrets = secrets{ring}
-	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log})
+	b.registry = registry.New(b.regDriver, registry.Options{Logger: a.log, Now: a.now})
 	return nil
 }
 
@@ -161,7 +161,7 @@ func (a *App) openServices(ctx context.Context, b *backends) error {
 	b.store = a.newStore(s)
 	a.redisRegistry(b, db)
 	q, err := rabbit.Open(ctx, rabbit.Options{
-		URLs: a.cfg.AMQPURLs, Namespace: a.cfg.Namespace, Name: a.name(), Logger: a.log,
+		URLs: a.cfg.AMQPURLs, Namespace: a.cfg.Namespace, Name: a.name(), Logger: a.log, Now: a.now,
 	})
 	if err != nil {
 		return err

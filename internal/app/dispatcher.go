@@ -23,7 +23,7 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile, Open: b.secrets.openTarget},
 		Pool:   dispatch.PoolOptions{Total: a.cfg.Concurrency},
 		Grace:  a.cfg.ShutdownGrace, Logger: a.log, Observers: dispatch.Observers{a.metrics},
-		Trace: a.attemptTrace(),
+		Trace: a.attemptTrace(), Now: a.now,
 	})
 	if err != nil {
 		return fmt.Errorf("dispatcher: %w", err)

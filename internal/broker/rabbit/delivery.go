@@ -66,7 +66,7 @@ func (x *delivery) Postpone(ctx context.Context, eta time.Time) error {
 	defer x.d.calls.Done()
 	p := x.parcel
 	p.wire.ETA = eta
-	return x.replace(ctx, &p, p.keyAt(time.Now()))
+	return x.replace(ctx, &p, p.keyAt(x.d.opts.Now()))
 }
 
 // Release implements [broker.Delivery].

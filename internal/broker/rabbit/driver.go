@@ -341,7 +341,7 @@ func (d *Driver) Publish(ctx context.Context, w broker.Wire) error {
 		return fmt.Errorf("%w: %w", broker.ErrNotStored, err)
 	}
 	defer d.calls.Done()
-	return d.send(ctx, &p, p.keyAt(time.Now()))
+	return d.send(ctx, &p, p.keyAt(d.opts.Now()))
 }
 
 // send publishes a parcel by a key, confirmed.

@@ -90,8 +90,7 @@ func (m *maintainer) route(x *delivery) {
 		m.bury(x)
 		return
 	}
-	now := time.Now()
-	key := x.parcel.keyAt(now)
+	key := x.parcel.keyAt(m.d.opts.Now())
 	if key == dueKey {
 		key = m.holdUntil(x.parcel.wire.ETA, x.parcel.key())
 	}
@@ -108,7 +107,7 @@ func (m *maintainer) holdUntil(eta time.Time, target string) string {
 		return rungKey(firstRung)
 	}
 	for {
-		left := ceilMillis(eta) - time.Now().UnixMilli()
+		left := ceilMillis(eta) - m.d.opts.Now().UnixMilli()
 		if left <= 0 {
 			return target
 		}
@@ -160,7 +159,7 @@ func (m *maintainer) putBack(x *delivery) {
 // tidy works off a message that found no queue.
 func (m *maintainer) tidy(x *delivery) {
 	p := x.parcel
-	key := p.keyAt(time.Now())
+	key := p.keyAt(m.d.opts.Now())
 	switch {
 	case x.foreign != nil:
 		m.bury(x)

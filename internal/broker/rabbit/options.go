@@ -39,6 +39,9 @@ type Options struct {
 	// on it, for ever. Default 100; only tests have a reason to change it.
 	DeliveryLimit int
 
+	// Now tells whether a message is due. Default [time.Now].
+	Now func() time.Time
+
 	// onDeclare tells tests which queues to remove again.
 	onDeclare func(queue string)
 }
@@ -75,6 +78,9 @@ func (o Options) withDefaults() (Options, error) {
 	orDefault(&o.DeliveryLimit, defaultDeliveryLimit)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.onDeclare == nil {
 		o.onDeclare = func(string) {}
