@@ -16,9 +16,22 @@ import (
 var (
 	suite = Suite{Report: &Report{}, Seed: seed(), Whole: whole, Services: sync.OnceValues(startServices)}
 
-	binaries = sync.OnceValues(func() (string, error) { return rig.Build(context.Background(), "chaos") })
+	binaries = sync.OnceValues(build)
 	services *rig.Services // once started
 )
+
+// build makes the programs, unless TASKGATE_CHAOS_BINARIES is a folder of them.
+func build() (string, error) {
+	if dir := os.Getenv("TASKGATE_CHAOS_BINARIES"); dir != "" {
+		return dir, nil
+	}
+	dir, err := rig.Build(context.Background(), "chaos")
+	built = dir
+	return dir, err
+}
+
+// built is the folder to remove.
+var built string
 
 func startServices() (*rig.Services, error) {
 	s, err := rig.StartServices(context.Background())
@@ -45,8 +58,8 @@ func run(m *testing.M) int {
 			code = 1
 		}
 	}
-	if suite.Binaries != "" {
-		_ = os.RemoveAll(suite.Binaries)
+	if built != "" {
+		_ = os.RemoveAll(built)
 	}
 	if len(suite.Report.Rows()) == 0 {
 		return code

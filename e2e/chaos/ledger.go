@@ -16,8 +16,9 @@ type Accepted struct {
 	ID       string
 	Key      string
 	Endpoint string
-	At       time.Time
-	Tries    int // requests until the 202
+	Began    time.Time // its first request
+	At       time.Time // the 202
+	Tries    int       // requests until the 202
 	Callback bool
 }
 
@@ -41,6 +42,8 @@ type Ledger struct {
 	accepted  []Accepted
 	refused   []Refused
 	slowest   time.Duration // from a submission's first request to its 202
+	broken    []error       // requests that failed although they may have reached a gateway
+	away      []string      // answers that asked for a repeat, the last of them
 }
 
 // NewLedger makes one with a receiver of its own.
@@ -109,12 +112,14 @@ func (l *Ledger) Submit(ctx context.Context, s Submission) (a Accepted, ok bool)
 		switch {
 		case err != nil:
 			why = err.Error()
+			l.noteBroken(ctx, err)
 		case got.status == http.StatusAccepted || got.status == http.StatusOK:
-			a = Accepted{ID: got.object().text("id"), Key: key, Endpoint: s.Endpoint, At: time.Now(), Tries: tries, Callback: s.Callback}
+			a = Accepted{ID: got.object().text("id"), Key: key, Endpoint: s.Endpoint, Began: began, At: time.Now(), Tries: tries, Callback: s.Callback}
 			l.note(a, time.Since(began))
 			return a, true
 		default:
 			why = fmt.Sprintf("status %d: %s", got.status, got.body)
+			l.noteAway(got)
 		}
 		if err == nil && !got.again() || pause(ctx, got.pause(50*time.Millisecond, time.Second)) != nil {
 			l.refuse(Refused{Key: key, Tries: tries, Why: why})
@@ -134,6 +139,53 @@ func (l *Ledger) note(a Accepted, took time.Duration) {
 	defer l.mu.Unlock()
 	l.accepted = append(l.accepted, a)
 	l.slowest = max(l.slowest, took)
+}
+
+// noteBroken writes a request down that failed on the way, unless we gave it
+// up ourselves.
+func (l *Ledger) noteBroken(ctx context.Context, err error) {
+	if ctx.Err() != nil || !Broken(err) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = append(l.broken, err)
+}
+
+// keptAway is how many refusals are kept to be shown.
+const keptAway = 100
+
+func (l *Ledger) noteAway(a Answer) {
+	if !a.again() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.away = append(l.away, fmt.Sprintf("%d %s (%s)", a.status, a.object().text("code"), a.object().text("detail"))); len(l.away) > keptAway {
+		l.away = l.away[1:]
+	}
+}
+
+// Broken returns the requests that failed although they may have reached a
+// gateway.
+func (l *Ledger) Broken() []error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]error(nil), l.broken...)
+}
+
+// Unavailable returns the last answers that asked for a repeat.
+func (l *Ledger) Unavailable() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.away...)
+}
+
+// Slowest is the longest submission so far, its repeats included.
+func (l *Ledger) Slowest() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.slowest
 }
 
 // Promise writes a task down that somebody else submitted (in bulk, say).

@@ -3,6 +3,7 @@ package chaos
 import (
 	"encoding/json"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -30,6 +31,8 @@ type Call struct {
 	// Committed: the side effect is done. It is whether or not the answer
 	// arrives.
 	Committed bool
+	// Cut: the connection was gone before the answer was given.
+	Cut bool
 }
 
 // first tells whether the handler must have taken the call for a first one.
@@ -57,7 +60,9 @@ type Receiver struct {
 // NewReceiver starts one.
 func NewReceiver() *Receiver {
 	r := &Receiver{work: map[string]Work{}, told: map[string]string{}, done: map[string]bool{}}
-	r.server = httptest.NewServer(r)
+	r.server = httptest.NewUnstartedServer(r)
+	r.server.Config.ErrorLog = silent()
+	r.server.Start()
 	return r
 }
 
@@ -66,6 +71,9 @@ func (r *Receiver) Close() {
 	r.server.CloseClientConnections()
 	r.server.Close()
 }
+
+// silent is for servers whose trouble is wanted.
+func silent() *log.Logger { return log.New(io.Discard, "", 0) }
 
 // Handle gives a path its work and returns its URL.
 func (r *Receiver) Handle(path string, work Work) string {
@@ -101,7 +109,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	// Taken whole before anything is done, as a program does that reads its
 	// order first.
 	if _, err := io.Copy(io.Discard, io.LimitReader(req.Body, maxDelivery)); err != nil {
-		r.finish(c, 0)
+		r.finish(req, c, 0)
 		return
 	}
 	commit := sync.OnceFunc(func() { r.commit(c) })
@@ -114,7 +122,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if status != 0 {
 		w.WriteHeader(status)
 	}
-	r.finish(c, status)
+	r.finish(req, c, status)
 }
 
 func (r *Receiver) commit(c *Call) {
@@ -125,10 +133,10 @@ func (r *Receiver) commit(c *Call) {
 	r.committed++
 }
 
-func (r *Receiver) finish(c *Call, status int) {
+func (r *Receiver) finish(req *http.Request, c *Call, status int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.Finished, c.Status = time.Now(), status
+	c.Finished, c.Status, c.Cut = time.Now(), status, req.Context().Err() != nil
 }
 
 func (r *Receiver) callback(w http.ResponseWriter, req *http.Request, c *Call) {

@@ -31,8 +31,9 @@ type Scenario struct {
 // scenarios is every scenario there is. A new one needs a line here.
 func scenarios() []Scenario {
 	return []Scenario{
-		kills,
+		kills, stops, rolling, diskFull, damage,
 		rabbitFaults, rabbitCluster, redisFaults,
+		handlers, clocks, poison, backlog,
 	}
 }
 

@@ -65,9 +65,7 @@ func (l *Ledger) Settle(ctx context.Context, mercy Mercy) Verdict {
 	began := time.Now()
 	accepted := l.Accepted()
 	v := Verdict{Accepted: len(accepted), Refused: len(l.Refused())}
-	l.mu.Lock()
-	v.Slowest = l.slowest
-	l.mu.Unlock()
+	v.Slowest = l.Slowest()
 	states := l.states(ctx, accepted, mercy)
 	v.Settled = time.Since(began)
 	listed := l.listed(ctx, accepted)
