@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -134,7 +135,7 @@ func (db *DB) prepareFile(ctx context.Context, c *sql.Conn) error {
 	if err := db.checkTorn(); err != nil {
 		return err
 	}
-	if err := db.setUp(ctx, c); err != nil {
+	if err := db.setUp(ctx, c, have == 0); err != nil {
 		return err
 	}
 	if err := db.checkWhole(ctx, c); err != nil {
@@ -198,10 +199,12 @@ func (db *DB) checkOurs() error {
 	return nil
 }
 
-func (db *DB) setUp(ctx context.Context, c *sql.Conn) error {
-	// The mark goes in before WAL mode so that it is in the file itself.
-	if _, err := c.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
-		return err
+func (db *DB) setUp(ctx context.Context, c *sql.Conn, isNew bool) error {
+	if isNew { // else it would be written to before it is known to be whole
+		// The mark goes in before WAL mode so that it is in the file itself.
+		if _, err := c.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+			return err
+		}
 	}
 	var mode string
 	if err := c.QueryRowContext(ctx, "PRAGMA journal_mode = WAL").Scan(&mode); err != nil {
@@ -246,7 +249,7 @@ func (db *DB) checkWhole(ctx context.Context, c *sql.Conn) error {
 		return err
 	}
 	if verdict != "ok" {
-		return fmt.Errorf("%w: %s", ErrDamaged, verdict)
+		return fmt.Errorf("%w: %s", ErrDamaged, strings.Join(strings.Fields(verdict), " "))
 	}
 	return nil
 }

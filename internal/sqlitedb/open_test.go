@@ -83,8 +83,8 @@ func TestOpenRefusesFiles(t *testing.T) {
 					t.Fatalf("got %v, want %v with the file's name", err, c.want)
 				}
 			}
-			if after, _ := os.ReadFile(path); errors.Is(c.want, sqlitedb.ErrForeign) && !bytes.Equal(after, before) {
-				t.Error("the foreign file was changed")
+			if after, _ := os.ReadFile(path); !bytes.Equal(after, before) {
+				t.Error("the file was changed")
 			}
 		})
 	}
