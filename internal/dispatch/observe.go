@@ -65,8 +65,12 @@ func (h *Handler) span(ep *task.Endpoint, run *lifecycle.Running, begun time.Tim
 
 // lateness is how long after its due moment a message's attempt begins.
 func lateness(m *task.Message, begun time.Time) time.Duration {
-	if m.ETA.IsZero() {
+	due := m.ETA
+	if due.IsZero() { // at once
+		due = m.Born
+	}
+	if due.IsZero() {
 		return 0
 	}
-	return max(begun.Sub(m.ETA), 0)
+	return max(begun.Sub(due), 0)
 }

@@ -442,3 +442,29 @@ func TestMaxAgeCountsFromTheFirstAttempt(t *testing.T) {
 		}
 	}
 }
+
+// What may run at once is held back by nobody's clock: it begins where the
+// time is an hour before its acceptance, too. What has a time waits for it.
+func TestAtOnceAsksNoClock(t *testing.T) {
+	t.Parallel()
+	behind := t0.Add(-time.Hour)
+	for _, c := range []struct {
+		name  string
+		runAt time.Time
+		want  task.Action
+	}{
+		{"at once", time.Time{}, task.ActBegin},
+		{"at a time that has passed", t0.Add(-time.Minute), task.ActBegin},
+		{"later", t0.Add(time.Minute), task.ActLater},
+	} {
+		s := spec()
+		s.CreatedAt, s.RunAt = t0, c.runAt
+		r := task.NewRecord(&s)
+		m := task.First(task.Envelope{Spec: s}, r.Version)
+		for name, record := range map[string]*task.Record{"its record": &r, "no record": nil} {
+			if got := task.Meet(task.Meeting{Message: &m, Record: record, Now: behind}); got.Do != c.want {
+				t.Errorf("%s, %s: %v, want %v", c.name, name, got.Do, c.want)
+			}
+		}
+	}
+}

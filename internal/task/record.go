@@ -35,7 +35,8 @@ type Record struct {
 	// unanswered.
 	Suspect bool
 	Lease   Lease
-	// ETA is when the outstanding message is due; the deadline when awaiting.
+	// ETA is when the outstanding message is due, zero when it is at once; the
+	// deadline when awaiting.
 	ETA time.Time
 	// LastETA is the latest ETA of any message a generation left behind.
 	LastETA time.Time
@@ -104,7 +105,7 @@ func changes(v int64) int64 { return v >> howBits }
 func NewRecord(s *Spec) Record {
 	r := Record{
 		Version: nextVersion(0, byAccept), State: Queued, Gen: 1, Seq: 1,
-		ETA: s.Due(), Born: s.Due(), ChangedAt: s.CreatedAt,
+		ETA: s.notBefore(), Born: s.Due(), ChangedAt: s.CreatedAt,
 	}
 	if s.RunAt.After(s.CreatedAt) {
 		r.State = Scheduled

@@ -51,6 +51,16 @@ func (s *Spec) Due() time.Time {
 	return s.CreatedAt
 }
 
+// notBefore is the moment before which the task must not run, zero when it may
+// at once: then no clock is asked, so that a process whose clock differs from
+// the one that accepted the task does not hold it back.
+func (s *Spec) notBefore() time.Time {
+	if s.RunAt.After(s.CreatedAt) {
+		return s.RunAt
+	}
+	return time.Time{}
+}
+
 // ExpiredAt reports whether no attempt may begin any more at now.
 func (s *Spec) ExpiredAt(now time.Time) bool {
 	return !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt)
@@ -80,7 +90,7 @@ type Message struct {
 	Suspect bool
 	// Rebuilt is the record's, see [Record].
 	Rebuilt bool
-	// ETA is the earliest moment of delivery.
+	// ETA is the earliest moment of delivery; zero: at once.
 	ETA time.Time
 	// Born is the record's: max_age counts from it.
 	Born time.Time
@@ -93,7 +103,7 @@ func (s *Spec) Twinned() bool { return !s.IdempotentUntil.IsZero() || s.Callback
 
 // First makes the first message of a new task.
 func First(env Envelope, version int64) Message {
-	return Message{Envelope: env, Gen: 1, Seq: 1, Version: version, ETA: env.Due(), Born: env.Due()}
+	return Message{Envelope: env, Gen: 1, Seq: 1, Version: version, ETA: env.notBefore(), Born: env.Due()}
 }
 
 // Endpoint is a registered HTTP target with its policy.
