@@ -10,7 +10,7 @@ import (
 
 var clocks = Scenario{
 	Name: "clocks", Number: 8, Targets: []Target{Services},
-	What: "one of two dispatchers is 5 minutes ahead, then 5 minutes behind; then by 10 s, with retries, delays and kills",
+	What: "one of two dispatchers is 5 minutes ahead, then 5 minutes behind; then by some seconds, with retries, delays and kills",
 	Run:  runClocks,
 }
 
@@ -19,7 +19,8 @@ var clocks = Scenario{
 const clockEnv = "CHAOS_CLOCK_OFFSET="
 
 func runClocks(t *testing.T, w *World) {
-	for _, offset := range []time.Duration{5 * time.Minute, -5 * time.Minute, 10 * time.Second, -10 * time.Second} {
+	little := Pick(w, 3*time.Second, 10*time.Second)
+	for _, offset := range []time.Duration{5 * time.Minute, -5 * time.Minute, little, -little} {
 		t.Run(offset.String(), func(t *testing.T) { runClock(t, w, offset) })
 	}
 }

@@ -121,7 +121,7 @@ func runHandlers(t *testing.T, w *World) {
 	w.Conclude(t, l, 3*time.Minute, Mercy{}, fmt.Sprintf("%d attempts at bad handlers", each/4*4*len(names)),
 		fmt.Sprintf("healthy one alone p50 %v, p99 %v; beside them p50 %v, p99 %v", alone.p50, alone.p99, beside.p50, beside.p99))
 	NoRefusals(t, l)
-	if most := max(Pick[time.Duration](w, 10, 2)*alone.p99, Pick(w, 500*time.Millisecond, 0)); beside.p99 > most {
+	if most := max(Pick(w, 10*alone.p99, 2*alone.p99), Pick(w, 500*time.Millisecond, 0)); beside.p99 > most {
 		t.Errorf("beside bad handlers the healthy one's p99 is %v, alone %v", beside.p99, alone.p99)
 	}
 }

@@ -51,8 +51,8 @@ type App struct {
 
 	environ  func(name string) (string, bool)
 	now      func() time.Time // the clock that tasks are timed by
-	declared *api.Declared // what the endpoints file said at the start; nil: there is none
-	reloads  chan struct{} // asks for the file to be read again
+	declared *api.Declared    // what the endpoints file said at the start; nil: there is none
+	reloads  chan struct{}    // asks for the file to be read again
 
 	certificate *certificate // nil: the API speaks HTTP
 
