@@ -44,6 +44,7 @@ type Ledger struct {
 	slowest   time.Duration // from a submission's first request to its 202
 	broken    []error       // requests that failed although they may have reached a gateway
 	away      []string      // answers that asked for a repeat, the last of them
+	aways     int           // how many there were
 }
 
 // NewLedger makes one with a receiver of its own.
@@ -161,6 +162,7 @@ func (l *Ledger) noteAway(a Answer) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.aways++
 	if l.away = append(l.away, fmt.Sprintf("%d %s (%s)", a.status, a.object().text("code"), a.object().text("detail"))); len(l.away) > keptAway {
 		l.away = l.away[1:]
 	}
@@ -179,6 +181,13 @@ func (l *Ledger) Unavailable() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]string(nil), l.away...)
+}
+
+// Aways counts the answers that asked for a repeat.
+func (l *Ledger) Aways() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.aways
 }
 
 // Slowest is the longest submission so far, its repeats included.
