@@ -67,17 +67,7 @@ func (s *Server) wantedKey(ctx context.Context, own *call, in *gen.KeyConfig) (t
 		r.fault(end, "must not be later than the end of the key that asks")
 	}
 	readBinding(own, in, &k)
-	for i, scope := range in.Scopes {
-		k.Scopes = append(k.Scopes, auth.Scope(scope))
-		if scope == gen.Admin && k.Endpoints.Bound() {
-			r.fault("endpoints", "must not be given with the scope admin")
-		}
-		for _, before := range in.Scopes[:i] {
-			if before == scope {
-				r.fault("scopes/"+strconv.Itoa(i), "is given more than once")
-			}
-		}
-	}
+	readScopes(in, &k, r.fault)
 	if strings.ContainsFunc(in.Name, unicode.IsControl) {
 		r.fault("name", "must not contain control characters")
 	}
@@ -91,6 +81,19 @@ func (s *Server) wantedKey(ctx context.Context, own *call, in *gen.KeyConfig) (t
 		err = mayGive(&own.who, &k)
 	}
 	return k, err
+}
+
+// readScopes reads what the key may do.
+func readScopes(in *gen.KeyConfig, k *task.APIKey, fault func(field, detail string)) {
+	for i, scope := range in.Scopes {
+		k.Scopes = append(k.Scopes, auth.Scope(scope))
+		if scope == gen.Admin && k.Endpoints.Bound() {
+			fault("endpoints", "must not be given with the scope admin")
+		}
+		if slices.Contains(in.Scopes[:i], scope) {
+			fault("scopes/"+strconv.Itoa(i), "is given more than once")
+		}
+	}
 }
 
 // readBinding reads what the key shall be bound to: what it is not told is as

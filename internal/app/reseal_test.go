@@ -143,6 +143,7 @@ func same(t *testing.T, got, want map[string]string) {
 func TestSecretKeyRotation(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, role config.Role, open func() *registry.Registry) {
+		t.Helper()
 		old, next := seal.GenerateKey(), seal.GenerateKey()
 		_, b, _ := process(t, role, open(), old)
 		want := furnish(t, b)
@@ -201,6 +202,7 @@ func TestSecretKeyRotation(t *testing.T) {
 func TestSealedByAMissingKey(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, role config.Role, open func() *registry.Registry) {
+		t.Helper()
 		lost, next := seal.GenerateKey(), seal.GenerateKey()
 		_, b, _ := process(t, role, open(), lost)
 		furnish(t, b)
@@ -240,6 +242,7 @@ func TestSealedByAMissingKey(t *testing.T) {
 func TestResealBesideChanges(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, role config.Role, open func() *registry.Registry) {
+		t.Helper()
 		old, next := seal.GenerateKey(), seal.GenerateKey()
 		_, b, _ := process(t, role, open(), old)
 		furnish(t, b)

@@ -97,7 +97,7 @@ func runSecured(t *testing.T, more ...string) *secured {
 	t.Helper()
 	dir := t.TempDir()
 	s := &secured{authority: newAuthority(t), cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem")}
-	s.tls = &tls.Config{RootCAs: s.pool} //nolint:gosec // G402: the default, unless a case says otherwise
+	s.tls = &tls.Config{RootCAs: s.pool}
 	s.put(t, 1)
 	env := append(environ(filepath.Join(dir, "data"), "TASKGATE_TLS_CERT_FILE="+s.cert, "TASKGATE_TLS_KEY_FILE="+s.key), more...)
 	s.stdout, s.log, s.signals, s.code = run(t, env)
@@ -130,7 +130,14 @@ func (s *secured) client() *http.Client {
 	return &http.Client{Timeout: limit, Transport: &http.Transport{TLSClientConfig: s.tls.Clone(), ForceAttemptHTTP2: true}}
 }
 
-func (s *secured) do(t *testing.T, c *http.Client, method, path, body string) (*http.Response, string) {
+// told is an answer that was read.
+type told struct {
+	status, protocol int
+	header           http.Header
+	text             string
+}
+
+func (s *secured) do(t *testing.T, c *http.Client, method, path, body string) told {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, s.base+path, strings.NewReader(body))
 	if err != nil {
@@ -146,14 +153,14 @@ func (s *secured) do(t *testing.T, c *http.Client, method, path, body string) (*
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(text)
+	return told{resp.StatusCode, resp.ProtoMajor, resp.Header, string(text)}
 }
 
 // serial is that of the certificate that a new connection sees; 0: there is
 // none to see.
 func (s *secured) serial(t *testing.T) int64 {
 	t.Helper()
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(s.base, "https://"), s.tls.Clone()) //nolint:noctx // a test on loopback
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(s.base, "https://"), s.tls.Clone())
 	if err != nil {
 		t.Log(err)
 		return 0
@@ -178,26 +185,26 @@ func TestTLS(t *testing.T) {
 	s := runSecured(t)
 	c := s.client()
 	defer c.CloseIdleConnections()
-	resp, text := s.do(t, c, "PUT", "/v1/endpoints/e", `{"url":"http://127.0.0.1:1/"}`)
-	if resp.StatusCode != 201 || resp.ProtoMajor != 2 {
-		t.Fatalf("%s: %s", resp.Proto, text)
+	a := s.do(t, c, "PUT", "/v1/endpoints/e", `{"url":"http://127.0.0.1:1/"}`)
+	if a.status != http.StatusCreated || a.protocol != 2 {
+		t.Fatalf("%+v", a)
 	}
-	if h := resp.Header.Get("Strict-Transport-Security"); h != "" {
+	if h := a.header.Get("Strict-Transport-Security"); h != "" {
 		t.Errorf("a developer's browser is told %q of localhost", h)
 	}
 	s.stdout.wait(t, "TG="+s.base)
 	// Many long-polls on one connection, and what ends them.
-	_, text = s.do(t, c, "POST", "/v1/tasks", `{"endpoint":"e","delay":"1h"}`)
 	var made struct{ ID string }
-	if err := json.Unmarshal([]byte(text), &made); err != nil {
+	a = s.do(t, c, "POST", "/v1/tasks", `{"endpoint":"e","delay":"1h"}`)
+	if err := json.Unmarshal([]byte(a.text), &made); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			resp, text := s.do(t, c, "GET", "/v1/tasks/"+made.ID+"?wait=60s", "")
-			if resp.ProtoMajor != 2 || !strings.Contains(text, `"state":"cancelled"`) {
-				t.Errorf("%s: %s", resp.Proto, text)
+			a := s.do(t, c, "GET", "/v1/tasks/"+made.ID+"?wait=60s", "")
+			if a.protocol != 2 || !strings.Contains(a.text, `"state":"cancelled"`) {
+				t.Errorf("%+v", a)
 			}
 		})
 	}
@@ -212,7 +219,7 @@ func TestTLS(t *testing.T) {
 	// Nothing older than TLS 1.2, and no HTTP without it.
 	old := s.tls.Clone()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-	if conn, err := tls.Dial("tcp", strings.TrimPrefix(s.base, "https://"), old); err == nil { //nolint:noctx // a test on loopback
+	if conn, err := tls.Dial("tcp", strings.TrimPrefix(s.base, "https://"), old); err == nil {
 		conn.Close()
 		t.Error("TLS 1.1 is spoken")
 	}
@@ -275,12 +282,12 @@ func TestClientCertificates(t *testing.T) {
 			// Sent whether or not the server would have it.
 			c.Transport.(*http.Transport).TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 		}
-		r, _ := http.NewRequestWithContext(t.Context(), "GET", s.base+"/v1/endpoints", nil)
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.base+"/v1/endpoints", nil)
 		resp, err := c.Do(r)
 		if err == nil {
 			resp.Body.Close()
 		}
-		if good := err == nil && resp.StatusCode == 200; good != (issuer == clients) {
+		if good := err == nil && resp.StatusCode == http.StatusOK; good != (issuer == clients) {
 			t.Errorf("%s: %v", name, err)
 		}
 		c.CloseIdleConnections()

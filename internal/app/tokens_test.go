@@ -53,9 +53,12 @@ func newIssuer(t *testing.T) *issuer {
 func (i *issuer) token(t *testing.T, project, scopes string) string {
 	t.Helper()
 	enc := base64.RawURLEncoding.EncodeToString
-	claims, _ := json.Marshal(map[string]any{
+	claims, err := json.Marshal(map[string]any{
 		"iss": i.URL, "sub": "ada", "aud": "taskgate", "exp": time.Now().Add(time.Hour).Unix(), "taskgate_project": project, "scope": scopes,
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	text := enc([]byte(`{"alg":"ES256","kid":"k"}`)) + "." + enc(claims)
 	sum := sha256.Sum256([]byte(text))
 	r, s, err := ecdsa.Sign(rand.Reader, i.key, sum[:])

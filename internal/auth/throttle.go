@@ -65,7 +65,7 @@ func (t *throttle) pause(from netip.Addr) time.Duration {
 	defer t.mu.Unlock()
 	now := t.now()
 	if e, ok := t.clients[clientOf(from)]; ok {
-		if left := e.Value.(*failures).until.Sub(now); left > 0 { //nolint:forcetypeassert // what the list holds
+		if left := held(e).until.Sub(now); left > 0 {
 			return left
 		}
 	}
@@ -114,15 +114,22 @@ func pauseAfter(over int) time.Duration {
 	return min(pause, longestPause)
 }
 
+// held is what the list holds.
+func held(e *list.Element) *failures {
+	f, _ := e.Value.(*failures)
+	return f
+}
+
 // of returns what is remembered of a client, as the latest.
 func (t *throttle) of(client netip.Prefix) *failures {
 	if e, ok := t.clients[client]; ok {
 		t.order.MoveToFront(e)
-		return e.Value.(*failures) //nolint:forcetypeassert // what the list holds
+		return held(e)
 	}
 	if len(t.clients) >= maxClients {
-		oldest := t.order.Remove(t.order.Back()).(*failures) //nolint:forcetypeassert // what the list holds
-		delete(t.clients, oldest.client)
+		oldest := t.order.Back()
+		t.order.Remove(oldest)
+		delete(t.clients, held(oldest).client)
 	}
 	f := &failures{client: client}
 	t.clients[client] = t.order.PushFront(f)

@@ -137,8 +137,12 @@ func newTokens(t *testing.T, i *issuer, change ...func(*auth.TokenOptions)) *aut
 }
 
 // unsigned is a token of "alg": "none".
-func unsigned(claims map[string]any) string {
-	text, _ := json.Marshal(claims)
+func unsigned(t *testing.T, claims map[string]any) string {
+	t.Helper()
+	text, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
 	enc := base64.RawURLEncoding.EncodeToString
 	return enc([]byte(`{"alg":"none","kid":"a"}`)) + "." + enc(text) + "."
 }
@@ -161,7 +165,7 @@ func TestTokens(t *testing.T) {
 		{"just expired, by a clock ahead", rs(map[string]any{"exp": time.Now().Add(-10 * time.Second).Unix()}), ""},
 		{"good from soon on, by a clock behind", rs(map[string]any{"nbf": time.Now().Add(time.Minute).Unix()}), ""},
 
-		{"unsigned", unsigned(i.claims(nil)), auth.CodeUnauthenticated},
+		{"unsigned", unsigned(t, i.claims(nil)), auth.CodeUnauthenticated},
 		{"signature cut off", parts[0] + "." + parts[1] + ".", auth.CodeUnauthenticated},
 		{"by a shared secret", sign(t, jose.HS256, []byte("0123456789abcdef0123456789abcdef"), "shared", i.claims(nil)), auth.CodeUnauthenticated},
 		{"by the public key as a secret", sign(t, jose.HS256, append(public, make([]byte, 64)...), "a", i.claims(nil)), auth.CodeUnauthenticated},
