@@ -89,6 +89,27 @@ func (e EndpointAuthType) Valid() bool {
 	}
 }
 
+// Defines values for EndpointBreakerState.
+const (
+	EndpointBreakerStateClosed   EndpointBreakerState = "closed"
+	EndpointBreakerStateHalfOpen EndpointBreakerState = "half_open"
+	EndpointBreakerStateOpen     EndpointBreakerState = "open"
+)
+
+// Valid indicates whether the value is a known member of the EndpointBreakerState enum.
+func (e EndpointBreakerState) Valid() bool {
+	switch e {
+	case EndpointBreakerStateClosed:
+		return true
+	case EndpointBreakerStateHalfOpen:
+		return true
+	case EndpointBreakerStateOpen:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EndpointConfigMethod.
 const (
 	EndpointConfigMethodPATCH EndpointConfigMethod = "PATCH"
@@ -889,6 +910,48 @@ type CallbackTaskList struct {
 	Data []CallbackTask `json:"data"`
 }
 
+// CircuitBreaker When an endpoint that is down is called no more: its tasks then wait in their queue and use up no attempts, and one
+// of them is tried after each `cool_down`, whatever the number of dispatchers, until one succeeds. Absent fields have
+// their defaults. Failures are: no connection, no name, TLS trouble, no token, a timeout, a broken answer, 5xx.
+type CircuitBreaker struct {
+	// CoolDown Pause before each probe; default 30s, from 1s to 1h.
+	//
+	// Example: 30s
+	CoolDown *string `json:"cool_down,omitempty"`
+
+	// Enabled Default true. Without it failures change nothing; 429 or 503 with Retry-After, five times in a row, hold the endpoint all the same.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// FailureRatio Share of failures among the attempts of the `window` that opens the circuit; default 0.8.
+	FailureRatio *float64 `json:"failure_ratio,omitempty"`
+
+	// MinAttempts Fewer attempts in the `window` do not open it; as many failures in a row do, however long they took. Default 20.
+	MinAttempts *int `json:"min_attempts,omitempty"`
+
+	// Window How far back attempts count; default 1m, from 1s to 1h.
+	//
+	// Example: 1m
+	Window *string `json:"window,omitempty"`
+}
+
+// CircuitBreakerPatch Fields of the circuit breaker to change; `null` fields fall back to the defaults.
+type CircuitBreakerPatch struct {
+	// CoolDown As in `CircuitBreaker`.
+	CoolDown *string `json:"cool_down,omitempty"`
+
+	// Enabled As in `CircuitBreaker`.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// FailureRatio As in `CircuitBreaker`.
+	FailureRatio *float64 `json:"failure_ratio,omitempty"`
+
+	// MinAttempts As in `CircuitBreaker`.
+	MinAttempts *int `json:"min_attempts,omitempty"`
+
+	// Window As in `CircuitBreaker`.
+	Window *string `json:"window,omitempty"`
+}
+
 // Endpoint defines model for Endpoint.
 type Endpoint struct {
 	// Auth How deliveries show who they are, beside their signature. Secrets are never shown again; one that is absent stays as
@@ -904,6 +967,11 @@ type Endpoint struct {
 	//
 	// Example: {"password":"correct horse battery staple","type":"basic","username":"taskgate"}
 	Auth *EndpointAuth `json:"auth,omitempty"`
+
+	// CircuitBreaker When an endpoint that is down is called no more: its tasks then wait in their queue and use up no attempts, and one
+	// of them is tried after each `cool_down`, whatever the number of dispatchers, until one succeeds. Absent fields have
+	// their defaults. Failures are: no connection, no name, TLS trouble, no token, a timeout, a broken answer, 5xx.
+	CircuitBreaker *CircuitBreaker `json:"circuit_breaker,omitempty"`
 
 	// CreatedAt When it was first put.
 	CreatedAt time.Time `json:"created_at"`
@@ -1101,6 +1169,52 @@ type EndpointAuthPatch struct {
 	Username *string `json:"username,omitempty"`
 }
 
+// EndpointBreaker Whether the endpoint is called now. It is a second behind.
+type EndpointBreaker struct {
+	// FailedProbes Since then; absent without any.
+	FailedProbes *int `json:"failed_probes,omitempty"`
+
+	// NextProbeAt When one task may be tried; only while `open`.
+	NextProbeAt *time.Time `json:"next_probe_at,omitempty"`
+
+	// Reason Why a task is in its state, or why an attempt ended as it did.
+	//
+	// - `handler_4xx`: 408, 425, or a 4xx that the policy retries
+	// - `handler_5xx`: 5xx but 501
+	// - `throttled`: 429, or 503 with Retry-After
+	// - `permanent_status`: a status that is never retried
+	// - `endpoint_gone`: 410; the endpoint is disabled
+	// - `redirect`: 3xx; redirects are not followed
+	// - `retry_never`: the handler said `Taskgate-Retry: never`
+	// - `result_too_large`: the answer's body is over the endpoint's limit
+	// - `timeout`: no whole answer within the attempt's limit
+	// - `connect_error`, `dns_error`, `tls_error`: the handler was not reached
+	// - `target_auth`: the endpoint's `auth` needs an access token, and none was to be had
+	// - `protocol_error`: the answer was not HTTP, or broke off
+	// - `blocked_address`: the address must not be called
+	// - `attempts_exhausted`, `max_age`: the retry policy's end
+	// - `lost_worker`: the process that ran an attempt died
+	// - `cancelled`: by its user
+	// - `expired`: `expires_at` passed before an attempt began
+	// - `endpoint_deleted`: its endpoint was deleted
+	// - `endpoint_unlisted`: the endpoints file has the endpoint no more; it is disabled
+	// - `shutdown`: an attempt was given up because its process stopped
+	// - `replayed`, `run_now`: by a retry
+	// - `rescheduled`: its start was moved
+	// - `completion_timeout`: an awaited completion never came
+	// - `internal`: a fault of the server
+	Reason *Reason `json:"reason,omitempty"`
+
+	// Since Since when it is not `closed`; absent when it is.
+	Since *time.Time `json:"since,omitempty"`
+
+	// State `closed`: it is. `open`: not until `next_probe_at`, its tasks wait. `half_open`: with one task, which decides.
+	State EndpointBreakerState `json:"state"`
+}
+
+// EndpointBreakerState `closed`: it is. `open`: not until `next_probe_at`, its tasks wait. `half_open`: with one task, which decides.
+type EndpointBreakerState string
+
 // EndpointConfig defines model for EndpointConfig.
 type EndpointConfig struct {
 	// Auth How deliveries show who they are, beside their signature. Secrets are never shown again; one that is absent stays as
@@ -1116,6 +1230,11 @@ type EndpointConfig struct {
 	//
 	// Example: {"password":"correct horse battery staple","type":"basic","username":"taskgate"}
 	Auth *EndpointAuth `json:"auth,omitempty"`
+
+	// CircuitBreaker When an endpoint that is down is called no more: its tasks then wait in their queue and use up no attempts, and one
+	// of them is tried after each `cool_down`, whatever the number of dispatchers, until one succeeds. Absent fields have
+	// their defaults. Failures are: no connection, no name, TLS trouble, no token, a timeout, a broken answer, 5xx.
+	CircuitBreaker *CircuitBreaker `json:"circuit_breaker,omitempty"`
 
 	// Headers Headers for the handler, up to 50 and 16 KiB. Those that HTTP or Taskgate sets are refused: `Host`, `Content-*`
 	// (but `Content-Encoding`, `Content-Language`, `Content-Disposition`, `Content-Location`), `Connection` and the
@@ -1209,6 +1328,9 @@ type EndpointLive struct {
 	// AttemptsPerSecond Attempts that ended. Those that Taskgate itself broke off (a cancelled task, a stop) never count.
 	AttemptsPerSecond float64 `json:"attempts_per_second"`
 
+	// Breaker Whether the endpoint is called now. It is a second behind.
+	Breaker EndpointBreaker `json:"breaker"`
+
 	// Depth Tasks that have not ended, by state. A `scheduled` one counts as that until its first attempt.
 	Depth EndpointDepth `json:"depth"`
 
@@ -1235,6 +1357,9 @@ type EndpointLive struct {
 type EndpointPatch struct {
 	// Auth Fields of `EndpointAuth` to change; `null` stands for `none`. A new `type` begins with nothing of the present one.
 	Auth *EndpointAuthPatch `json:"auth,omitempty"`
+
+	// CircuitBreaker Fields of the circuit breaker to change; `null` fields fall back to the defaults.
+	CircuitBreaker *CircuitBreakerPatch `json:"circuit_breaker,omitempty"`
 
 	// Headers Headers to set, and `null` for those to remove.
 	Headers map[string]*string `json:"headers,omitempty"`

@@ -44,6 +44,8 @@ type Results interface {
 	Depths(ctx context.Context, project string, ep task.EndpointID) (task.Depths, error)
 	// Figures returns those of the last minutes, in the order of eps.
 	Figures(ctx context.Context, eps []task.EndpointID, now time.Time) ([]task.Figures, error)
+	// Circuits returns those that are not closed.
+	Circuits(ctx context.Context) (map[task.EndpointID]task.StoredCircuit, error)
 }
 
 // Waiter waits for ends.

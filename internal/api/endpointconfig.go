@@ -25,6 +25,7 @@ func (s *Server) endpoint(in *gen.EndpointConfig, f *faults) task.Endpoint {
 	if in.Method != nil {
 		out.Method = string(*in.Method)
 	}
+	out.Breaker = r.circuitBreaker(in.CircuitBreaker)
 	if in.MaxConcurrency != nil {
 		out.MaxConcurrency = *in.MaxConcurrency
 	}
@@ -77,6 +78,34 @@ func viewResultPolicy(p *task.ResultPolicy) gen.ResultPolicy {
 	out := gen.ResultPolicy{MaxBytes: new(p.MaxBytes), KeepHeaders: p.KeepHeaders, Oversize: new(gen.Fail)}
 	if p.Discard {
 		out.Oversize = new(gen.Discard)
+	}
+	return out
+}
+
+func (r *reader) circuitBreaker(in *gen.CircuitBreaker) *task.CircuitBreaker {
+	if in == nil {
+		return nil
+	}
+	sub := reader{prefix: r.prefix + "circuit_breaker/", note: r.note, opt: r.opt}
+	out := &task.CircuitBreaker{
+		Off: in.Enabled != nil && !*in.Enabled, FailureRatio: in.FailureRatio, MinAttempts: in.MinAttempts,
+		Window: sub.taskDuration("window", in.Window), CoolDown: sub.taskDuration("cool_down", in.CoolDown),
+	}
+	for _, f := range out.Validate("") {
+		sub.fault(strings.TrimPrefix(f.Pointer, "/"), f.Detail)
+	}
+	return out
+}
+
+func viewCircuitBreaker(c *task.CircuitBreaker) *gen.CircuitBreaker {
+	if c == nil {
+		return nil
+	}
+	out := &gen.CircuitBreaker{
+		FailureRatio: c.FailureRatio, MinAttempts: c.MinAttempts, Window: viewDuration(c.Window), CoolDown: viewDuration(c.CoolDown),
+	}
+	if c.Off {
+		out.Enabled = new(false)
 	}
 	return out
 }

@@ -114,7 +114,7 @@ func configOf(ep *task.Endpoint) gen.EndpointConfig {
 		Url: ep.URL, Method: new(gen.EndpointConfigMethod(ep.Method)),
 		Timeout: new(task.Duration(ep.TimeoutFor(&task.Spec{})).String()),
 		Retry:   viewRetry(ep.Retry), Result: &result, Auth: viewAuth(ep.Auth), Paused: new(ep.Paused),
-		MaxConcurrency: unlessZero(ep.MaxConcurrency),
+		MaxConcurrency: unlessZero(ep.MaxConcurrency), CircuitBreaker: viewCircuitBreaker(ep.Breaker),
 	}
 	if ep.Headers != nil {
 		out.Headers = (*gen.Headers)(&ep.Headers)

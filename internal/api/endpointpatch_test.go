@@ -18,9 +18,9 @@ func full() task.Endpoint {
 			MaxAttempts: new(5), MinBackoff: new(task.Duration(2 * time.Hour)), MaxBackoff: new(task.Duration(4 * time.Hour)),
 			Multiplier: new(2.5), FailOn: task.StatusSet{"409"},
 		},
-		MaxConcurrency: 7,
-		Result:         task.ResultPolicy{MaxBytes: 10, KeepHeaders: []string{"X-A"}, Discard: true},
-		SealedSecret:   task.SealedSecret{Current: []byte("sealed:whsec_old")}, Disabled: task.ReasonGone,
+		MaxConcurrency: 7, Breaker: &task.CircuitBreaker{Off: true, MinAttempts: new(5)},
+		Result:       task.ResultPolicy{MaxBytes: 10, KeepHeaders: []string{"X-A"}, Discard: true},
+		SealedSecret: task.SealedSecret{Current: []byte("sealed:whsec_old")}, Disabled: task.ReasonGone,
 	}
 }
 
@@ -32,7 +32,7 @@ func TestPatchEndpoint(t *testing.T) {
 		{"nothing", `{}`, func(*task.Endpoint) {}},
 		{"a field", `{"timeout":"5s"}`, func(ep *task.Endpoint) { ep.Timeout = task.Duration(5 * time.Second) }},
 		{
-			"fields to their defaults", `{"method":null,"timeout":null,"headers":null,"labels":null,"retry":null,"result":null,"paused":null,"max_concurrency":null}`,
+			"fields to their defaults", `{"method":null,"timeout":null,"headers":null,"labels":null,"retry":null,"result":null,"paused":null,"max_concurrency":null,"circuit_breaker":null}`,
 			func(ep *task.Endpoint) {
 				*ep = task.Endpoint{
 					Project: project, Name: "full", URL: ep.URL, Method: "POST", Timeout: task.Duration(task.DefaultTimeout),
@@ -47,6 +47,9 @@ func TestPatchEndpoint(t *testing.T) {
 			ep.Retry.MaxAttempts, ep.Retry.MinBackoff, ep.Retry.FailOn = nil, new(task.Duration(time.Second)), task.StatusSet{"410"}
 		}},
 		{"a limit", `{"max_concurrency":10000}`, func(ep *task.Endpoint) { ep.MaxConcurrency = 10_000 }},
+		{"the circuit breaker", `{"circuit_breaker":{"enabled":true,"min_attempts":null,"cool_down":"5s"}}`, func(ep *task.Endpoint) {
+			ep.Breaker = &task.CircuitBreaker{CoolDown: new(task.Duration(5 * time.Second))}
+		}},
 		{"paused", `{"paused":false}`, func(ep *task.Endpoint) { ep.Paused = false }},
 		{"secret", `{"secret":"whsec_new"}`, func(ep *task.Endpoint) { ep.SealedSecret.Current = []byte("sealed:whsec_new") }},
 	} {

@@ -26,7 +26,8 @@ func TestPutEndpoint(t *testing.T) {
 	c := newClient(t, w.server(t))
 	a := c.send(t, "PUT", "/v1/endpoints/new", `{"url":"https://a.example/x","method":"PUT","timeout":"90s","headers":{"X-A":"1"},
 		"retry":{"schedule":["1s","1d"],"fail_on":["409"],"multiplier":2.5},"result":{"max_bytes":10,"keep_headers":["x-a"],"oversize":"discard"},
-		"labels":{"team":"a"},"paused":true,"max_concurrency":3}`)
+		"labels":{"team":"a"},"paused":true,"max_concurrency":3,
+		"circuit_breaker":{"enabled":false,"failure_ratio":0.5,"min_attempts":5,"window":"10s","cool_down":"1m"}}`)
 	a.wantStatus(t, 201)
 	ep := endpointOf(t, a)
 	if a.Header().Get("Location") != "/v1/endpoints/new" || ep.Secret == nil || *ep.Secret != "whsec_generated" {
@@ -38,6 +39,10 @@ func TestPutEndpoint(t *testing.T) {
 		Project: project, Name: "new", URL: "https://a.example/x", Method: "PUT", Headers: map[string]string{"X-A": "1"},
 		Timeout: task.Duration(90 * time.Second), Labels: map[string]string{"team": "a"}, Paused: true,
 		MaxConcurrency: 3,
+		Breaker: &task.CircuitBreaker{
+			Off: true, FailureRatio: new(0.5), MinAttempts: new(5),
+			Window: new(task.Duration(10 * time.Second)), CoolDown: new(task.Duration(time.Minute)),
+		},
 		Retry: &task.Retry{
 			Schedule: []task.Duration{task.Duration(time.Second), task.Duration(24 * time.Hour)},
 			FailOn:   task.StatusSet{"409"}, Multiplier: new(2.5),
@@ -49,7 +54,8 @@ func TestPutEndpoint(t *testing.T) {
 	}
 	// What is shown can be put again.
 	shown := endpointOf(t, c.send(t, "GET", "/v1/endpoints/new", ""))
-	if shown.Secret != nil || shown.Timeout != "1m30s" || !slices.Equal(shown.Retry.Schedule, []string{"1s", "1d"}) || !shown.Paused || *shown.MaxConcurrency != 3 {
+	if shown.Secret != nil || shown.Timeout != "1m30s" || !slices.Equal(shown.Retry.Schedule, []string{"1s", "1d"}) || !shown.Paused || *shown.MaxConcurrency != 3 ||
+		*shown.CircuitBreaker.Enabled || *shown.CircuitBreaker.FailureRatio != 0.5 || *shown.CircuitBreaker.CoolDown != "1m" {
 		t.Errorf("got %+v", shown)
 	}
 	if i, j := slices.Index(w.log, "declare queue"), slices.Index(w.log, "update endpoint"); i < 0 || j < i {

@@ -38,7 +38,7 @@ func (s *Server) viewConfigured(ep *task.Endpoint) gen.Endpoint {
 	out := gen.Endpoint{
 		Name: ep.Name, Url: ep.URL, Method: gen.EndpointMethod(ep.Method), Headers: ep.Headers,
 		Timeout: task.Duration(ep.TimeoutFor(&task.Spec{})).String(), Retry: viewRetry(ep.Retry),
-		MaxConcurrency: unlessZero(ep.MaxConcurrency), Source: viewSource(ep.Source),
+		MaxConcurrency: unlessZero(ep.MaxConcurrency), CircuitBreaker: viewCircuitBreaker(ep.Breaker), Source: viewSource(ep.Source),
 		Result: viewResultPolicy(&ep.Result), Labels: ep.Labels, Auth: viewAuth(ep.Auth), Paused: ep.Paused,
 		Signature: new(schemeOf(&ep.SealedSecret)), PublicKeys: ep.SealedSecret.PublicAt(s.opt.Now()),
 		DisabledReason: viewReason(ep.Disabled), CreatedAt: ep.CreatedAt.UTC(), UpdatedAt: ep.UpdatedAt.UTC(),
@@ -53,6 +53,7 @@ func (s *Server) viewConfigured(ep *task.Endpoint) gen.Endpoint {
 type live struct {
 	depths  task.Depths
 	figures task.Figures
+	circuit task.Circuit
 }
 
 const (
@@ -60,8 +61,8 @@ const (
 	liveAtOnce = 8
 )
 
-// live asks the store: once for the figures of all endpoints, and for each
-// one's depth, some at a time.
+// live asks the store: once for the figures and the circuits of all endpoints,
+// and for each one's depth, some at a time.
 func (s *Server) live(ctx context.Context, eps []task.Endpoint) ([]live, error) {
 	ctx, cancel := context.WithTimeout(ctx, liveTime)
 	defer cancel()
@@ -73,13 +74,17 @@ func (s *Server) live(ctx context.Context, eps []task.Endpoint) ([]live, error) 
 	if err != nil {
 		return nil, err
 	}
+	circuits, err := s.Results.Circuits(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out, errs := make([]live, len(eps)), make([]error, len(eps))
 	next := make(chan int)
 	var wg sync.WaitGroup
 	for range min(len(eps), liveAtOnce) {
 		wg.Go(func() {
 			for i := range next {
-				out[i].figures = figures[i]
+				out[i].figures, out[i].circuit = figures[i], circuits[ids[i]].Circuit
 				if out[i].depths, errs[i] = s.Results.Depths(ctx, eps[i].Project, ids[i]); errs[i] != nil {
 					cancel() // the others would fail as slowly
 				}
@@ -107,7 +112,7 @@ func (l *live) view(now time.Time) *gen.EndpointLive {
 			Scheduled: count(task.Scheduled), Queued: count(task.Queued), Running: count(task.Running),
 			Retrying: count(task.Retrying), Awaiting: count(task.Awaiting),
 		},
-		InFlight: f.InFlight, OverSeconds: max(int(f.Over/time.Second), 1),
+		InFlight: f.InFlight, OverSeconds: max(int(f.Over/time.Second), 1), Breaker: viewCircuit(&l.circuit),
 	}
 	if oldest := l.depths[task.Queued].Oldest; !oldest.IsZero() {
 		out.OldestWaitingMs = new(max(now.Sub(oldest), 0).Milliseconds())
@@ -119,6 +124,20 @@ func (l *live) view(now time.Time) *gen.EndpointLive {
 	out.AttemptsPerSecond = rounded(float64(n) / float64(out.OverSeconds))
 	out.SuccessRatio = new(rounded(float64(f.Succeeded) / float64(n)))
 	out.P50Ms, out.P99Ms = inMillis(f.Took.Quantile(0.5)), inMillis(f.Took.Quantile(0.99))
+	return out
+}
+
+func viewCircuit(c *task.Circuit) gen.EndpointBreaker {
+	if c.Closed() {
+		return gen.EndpointBreaker{State: gen.EndpointBreakerState(task.CircuitClosed)}
+	}
+	out := gen.EndpointBreaker{
+		State: gen.EndpointBreakerState(c.State), Reason: viewReason(c.Reason), Since: viewTime(c.Since),
+		FailedProbes: unlessZero(c.Probes),
+	}
+	if c.State == task.CircuitOpen {
+		out.NextProbeAt = viewTime(c.Next)
+	}
 	return out
 }
 

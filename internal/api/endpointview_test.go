@@ -29,6 +29,11 @@ func TestLiveFigures(t *testing.T) {
 	}
 	w.figures = map[task.EndpointID]task.Figures{task.MakeEndpointID(project, "emails"): f}
 
+	since := time.Now().UTC().Truncate(time.Second)
+	w.circuits = map[task.EndpointID]task.StoredCircuit{task.MakeEndpointID(project, "emails"): {Version: 1, Circuit: task.Circuit{
+		State: task.CircuitOpen, Reason: task.ReasonConnect, Since: since, Next: since.Add(time.Minute), Probes: 2,
+	}}}
+
 	busy := endpointOf(t, c.send(t, "GET", "/v1/endpoints/emails", ""))
 	live := *busy.Live
 	if ms := *live.OldestWaitingMs; *busy.Waiting != 3 || ms < 60_000 || ms > 120_000 {
@@ -40,6 +45,9 @@ func TestLiveFigures(t *testing.T) {
 	live.OldestWaitingMs, live.P50Ms, live.P99Ms = nil, nil, nil
 	want := gen.EndpointLive{
 		Depth: gen.EndpointDepth{Queued: 2, Retrying: 1}, InFlight: 3, OverSeconds: 250, AttemptsPerSecond: 4, SuccessRatio: new(0.999),
+		Breaker: gen.EndpointBreaker{
+			State: "open", Reason: new(gen.ReasonConnectError), Since: &since, NextProbeAt: new(since.Add(time.Minute)), FailedProbes: new(2),
+		},
 	}
 	if diff := cmp.Diff(want, live); diff != "" {
 		t.Error(diff)
@@ -50,12 +58,12 @@ func TestLiveFigures(t *testing.T) {
 	if len(page.Data) != 2 || page.Data[0].Live.InFlight != 3 {
 		t.Fatalf("got %+v", page.Data)
 	}
-	if diff := cmp.Diff(gen.EndpointLive{OverSeconds: 250}, *page.Data[1].Live); diff != "" {
+	if diff := cmp.Diff(gen.EndpointLive{OverSeconds: 250, Breaker: gen.EndpointBreaker{State: "closed"}}, *page.Data[1].Live); diff != "" {
 		t.Error(diff)
 	}
 
 	// Without the store there is an endpoint all the same.
-	for _, part := range []string{"figures", "count"} {
+	for _, part := range []string{"figures", "circuits", "count"} {
 		w.fail[part] = task.Wrap(task.CodeUnavailable, errDown, "the store is away")
 		if ep := endpointOf(t, c.send(t, "GET", "/v1/endpoints/emails", "")); ep.Name != "emails" || ep.Live != nil || ep.Waiting != nil {
 			t.Errorf("%s fail: got %+v", part, ep)

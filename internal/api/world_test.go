@@ -49,10 +49,11 @@ type world struct {
 
 	purgeUntil time.Time
 
-	trial   task.TrialResult
-	figures map[task.EndpointID]task.Figures
-	logged  strings.Builder
-	changed chan struct{} // closed and replaced when log grows
+	trial    task.TrialResult
+	figures  map[task.EndpointID]task.Figures
+	circuits map[task.EndpointID]task.StoredCircuit
+	logged   strings.Builder
+	changed  chan struct{} // closed and replaced when log grows
 }
 
 type stored struct {
@@ -295,6 +296,12 @@ func (w *world) Depths(_ context.Context, project string, ep task.EndpointID) (t
 		}
 	}
 	return depths, w.enter("count")
+}
+
+func (w *world) Circuits(context.Context) (map[task.EndpointID]task.StoredCircuit, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.circuits, w.enter("circuits")
 }
 
 func (w *world) Figures(_ context.Context, eps []task.EndpointID, _ time.Time) ([]task.Figures, error) {

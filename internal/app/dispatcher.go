@@ -17,7 +17,7 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 		Projects: b.registry.ProjectNames,
 		Secrets:  b.secrets.open,
 		Engine:   a.engine(b), Keeper: keeper{b.engine, a.metrics}, Endpoints: operators{b.registry, a.audit}, Source: source{b.queue},
-		Quotas: b.store, Tallies: b.store,
+		Quotas: b.store, Tallies: b.store, Circuits: b.store,
 	}, dispatch.Options{
 		Owner:  a.owner,
 		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile, Open: b.secrets.openTarget},

@@ -188,10 +188,26 @@ func (b *backends) shared(ctx context.Context, h *health, backlog bool) telemetr
 			f.System[string(q)] = n
 		}
 	}
+	f.Broken = b.broken(ctx)
 	if backlog {
 		f.Endpoints = b.backlogs(ctx)
 	}
 	return f
+}
+
+// broken are the endpoints whose circuits are not closed.
+func (b *backends) broken(ctx context.Context) []telemetry.Broken {
+	circuits, err := b.store.Circuits(ctx)
+	if err != nil {
+		return nil
+	}
+	var out []telemetry.Broken
+	for id, c := range circuits {
+		if ep, _, ok := b.registry.EndpointByID(id); ok {
+			out = append(out, telemetry.Broken{Project: ep.Project, Endpoint: ep.Name, Reason: c.Reason})
+		}
+	}
+	return out
 }
 
 func (b *backends) backlogs(ctx context.Context) []telemetry.Backlog {

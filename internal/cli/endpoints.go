@@ -134,6 +134,16 @@ func liveLines(b *block, l client.EndpointLive) {
 		b.add("oldest waiting", (time.Duration(*l.OldestWaitingMs) * time.Millisecond).String())
 	}
 	b.number("in flight", l.InFlight)
+	if br := l.Breaker; br.State != client.EndpointBreakerStateClosed {
+		text := string(br.State)
+		if br.Reason != nil {
+			text += ": " + string(*br.Reason)
+		}
+		if br.NextProbeAt != nil {
+			text += ", next probe " + br.NextProbeAt.UTC().Format(time.RFC3339)
+		}
+		b.add("circuit breaker", text)
+	}
 	if l.AttemptsPerSecond == 0 {
 		return
 	}

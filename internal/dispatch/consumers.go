@@ -30,6 +30,7 @@ type Manager struct {
 	pool      *Pool
 	hosts     *hosts
 	shares    *shares
+	circuits  *circuits
 	log       *slog.Logger
 	nudges    chan struct{} // look at the registry again
 
@@ -108,16 +109,20 @@ func (m *Manager) reconcile(intake context.Context, held map[task.EndpointID]*li
 
 // wanted says of each deliverable endpoint how many deliveries to hold: as
 // many as may run, so that none waits here while another dispatcher is free.
+// One whose circuit is open keeps its backlog in its queue.
 func (m *Manager) wanted() map[task.EndpointID]int {
 	wanted, limits := make(map[task.EndpointID]int), make(map[task.EndpointID]limited)
 	eps := m.endpoints.Endpoints("")
 	for i := range eps {
 		ep := &eps[i]
+		places := 0
 		if ep.Deliverable() {
-			wanted[ep.ID()] = m.pool.PerEndpoint()
+			places = m.circuits.places(ep, m.pool.PerEndpoint())
+			wanted[ep.ID()] = places
 		}
 		if ep.MaxConcurrency > 0 {
-			limits[ep.ID()] = limited{limit: ep.MaxConcurrency, consumed: ep.Deliverable()}
+			// Who is not to probe leaves its part to who is.
+			limits[ep.ID()] = limited{limit: ep.MaxConcurrency, consumed: places > 0}
 		}
 	}
 	m.shares.follow(limits)
@@ -165,6 +170,10 @@ func (m *Manager) deliver(live context.Context, l *line, id task.EndpointID, d D
 	host := hostOf(d.Message().URL)
 	if host != "" {
 		key, came := laneKey{id, host}, m.handler.now()
+		if at, open := m.circuits.openTill(key, came); open {
+			m.handler.postpone(m.last, m.log.With("task", d.Message().ID), d, at)
+			return
+		}
 		if wait, ok := m.hosts.enter(key, came); !ok {
 			m.handler.postpone(m.last, m.log.With("task", d.Message().ID), d, came.Add(wait))
 			return
@@ -176,7 +185,7 @@ func (m *Manager) deliver(live context.Context, l *line, id task.EndpointID, d D
 		if err != nil {
 			break
 		}
-		if m.try(slot, id, d) {
+		if m.try(slot, laneKey{id, host}, d) {
 			return
 		}
 		// The registry is ahead of the consumer. Giving it back now would
@@ -191,13 +200,22 @@ func (m *Manager) deliver(live context.Context, l *line, id task.EndpointID, d D
 }
 
 // try handles the delivery unless its endpoint takes none now.
-func (m *Manager) try(slot *Slot, id task.EndpointID, d Delivery) bool {
+func (m *Manager) try(slot *Slot, key laneKey, d Delivery) bool {
 	defer slot.Release()
-	ep, _, ok := m.endpoints.EndpointByID(id)
+	ep, _, ok := m.endpoints.EndpointByID(key.id)
 	if !ok || !ep.Deliverable() {
 		return false
 	}
-	m.handler.Handle(m.work, m.last, Job{Delivery: d, Endpoint: ep, Reading: slot.Grow})
+	pass, till, ok := m.circuits.enter(ep, key)
+	switch {
+	case ok:
+		defer pass.leave()
+		m.handler.Handle(m.work, m.last, Job{Delivery: d, Endpoint: ep, Reading: slot.Grow, Ended: pass.ended})
+	case key.host != "": // of a queue that goes on being consumed
+		m.handler.postpone(m.last, m.log.With("task", d.Message().ID), d, till)
+	default:
+		return false
+	}
 	return true
 }
 
@@ -213,13 +231,18 @@ func (m *Manager) quarantined(d Delivery) {
 			defer slot.Release()
 		}
 	}
+	var pass *pass
+	if ok && ep.Deliverable() {
+		pass, _, ok = m.circuits.enter(ep, laneKey{ep.ID(), hostOf(msg.URL)})
+	}
 	if !ok || !ep.Deliverable() {
 		// Its endpoint's own queue holds it from then on.
 		log := m.log.With("task", msg.ID)
 		m.handler.postpone(m.last, log, d, m.handler.now().Add(heldQuarantine))
 		return
 	}
-	m.handler.Handle(m.work, m.last, Job{Delivery: d, Endpoint: ep, MaxTimeout: quarantineTimeout})
+	defer pass.leave()
+	m.handler.Handle(m.work, m.last, Job{Delivery: d, Endpoint: ep, MaxTimeout: quarantineTimeout, Ended: pass.ended})
 }
 
 // quarantineSlot waits a moment for a slot of an endpoint that has a limit;

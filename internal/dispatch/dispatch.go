@@ -21,6 +21,8 @@ type Deps struct {
 	// Quotas shares the endpoints' limits; nil means that no other dispatcher
 	// delivers for them.
 	Quotas Quotas
+	// Circuits shares what is down; nil means with nobody.
+	Circuits Circuits
 	// Tallies takes the endpoints' figures; nil means that nobody wants them.
 	Tallies Tallies
 	// Projects lists those whose old records may be forgotten; nil means
@@ -59,6 +61,7 @@ type Dispatcher struct {
 	sweeper *Sweeper
 	pool    *Pool
 	shares  *shares
+	breaks  *circuits
 	meter   *meter
 	grace   time.Duration
 	log     *slog.Logger
@@ -102,8 +105,9 @@ func New(deps Deps, opt Options) (*Dispatcher, error) {
 	}
 	m.hosts = newHosts(m.pool.PerEndpoint())
 	m.shares = newShares(deps.Quotas, opt.Owner, m.pool, opt.Logger, m.nudge)
+	m.circuits = newCircuits(deps.Circuits, deps.Endpoints, opt.Owner, opt.Logger, opt.Now, m.nudge)
 	return &Dispatcher{
-		sender: sender, handler: h, manager: m, pool: m.pool, shares: m.shares, meter: counts,
+		breaks: m.circuits, sender: sender, handler: h, manager: m, pool: m.pool, shares: m.shares, meter: counts,
 		sweeper: NewSweeper(deps.Keeper, deps.Projects, opt.Logger), grace: opt.Grace, log: opt.Logger,
 	}, nil
 }
@@ -134,9 +138,11 @@ func (d *Dispatcher) begin(ctx context.Context) {
 
 	// Before the first attempt: a lease counts only while its owner lives.
 	d.sweeper.beat(last)
+	d.breaks.learn(last) // what is down is not called
 	d.beat.Go(func() { d.sweeper.Beat(last) })
 	d.beat.Go(func() { d.shares.run(last) })
 	d.beat.Go(func() { d.meter.run(last) })
+	d.beat.Go(func() { d.breaks.run(last) })
 	d.intake.Go(func() { d.sweeper.Run(intake) })
 	d.intake.Go(func() { d.manager.run(intake) })
 }

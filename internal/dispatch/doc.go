@@ -6,6 +6,7 @@
 //   - [Verdict] says what the answer means,
 //   - [Handler] takes one delivery through all of it,
 //   - [Pool] bounds what runs at once, so that no endpoint delays another,
+//   - circuits keep what is down from being called, but for probes,
 //   - [Manager] consumes each deliverable endpoint's queue,
 //   - [Sweeper] keeps this process alive in the store's eyes and tidies up,
 //   - [Dispatcher] owns them, and every goroutine.

@@ -54,6 +54,8 @@ type Job struct {
 	MaxTimeout time.Duration
 	// Reading is told of an answer's bytes.
 	Reading func(n int)
+	// Ended, if set, is told what an attempt came to, before that is stored.
+	Ended func(o *task.Outcome)
 }
 
 // Handle takes one delivery to its end: acknowledged, postponed, released, or
@@ -117,6 +119,9 @@ func (h *Handler) attempt(
 	o := task.Outcome{Kind: task.KindRetry, Reason: task.ReasonInternal, Unanswered: true}
 	if h.panics(last, log, "attempt", func() { o = h.send(flight, log, j, run, span.TraceParent(), policy, timeout) }) {
 		o.Took = h.now().Sub(begun)
+	}
+	if j.Ended != nil {
+		j.Ended(&o)
 	}
 	d, ok := h.settle(last, log, run, policy, o)
 	h.observe.Ended(j.Endpoint, o, d, ok)

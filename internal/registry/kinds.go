@@ -166,7 +166,7 @@ func copyEndpoint(ep *task.Endpoint) *task.Endpoint {
 	c.Headers = maps.Clone(ep.Headers)
 	c.Labels = maps.Clone(ep.Labels)
 	c.SealedSecret = ep.SealedSecret.Clone()
-	c.Auth = ep.Auth.Clone()
+	c.Auth, c.Breaker = ep.Auth.Clone(), ep.Breaker.Clone()
 	c.Result.KeepHeaders = slices.Clone(ep.Result.KeepHeaders)
 	if ep.Retry != nil {
 		r := *ep.Retry

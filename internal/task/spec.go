@@ -117,9 +117,11 @@ type Endpoint struct {
 	Retry   *Retry            `json:"retry,omitempty"`
 	// MaxConcurrency is how many attempts may run at once, over all
 	// dispatchers; 0: as many as they can.
-	MaxConcurrency int               `json:"max_concurrency,omitempty"`
-	Result         ResultPolicy      `json:"result"`
-	Labels         map[string]string `json:"labels,omitempty"`
+	MaxConcurrency int `json:"max_concurrency,omitempty"`
+	// Breaker says when it is called no more for a while; nil: by the defaults.
+	Breaker *CircuitBreaker   `json:"circuit_breaker,omitempty"`
+	Result  ResultPolicy      `json:"result"`
+	Labels  map[string]string `json:"labels,omitempty"`
 	// SealedSecret signs what is delivered. It is sealed for the owner
 	// (Project, Name).
 	SealedSecret SealedSecret `json:"sealed_secret"`
@@ -161,6 +163,17 @@ func (e *Endpoint) Deliverable() bool { return !e.Paused && e.Disabled == Reason
 
 // Policy is the retry policy for a task of this endpoint.
 func (e *Endpoint) Policy(s *Spec) Policy { return DefaultPolicy().With(e.Retry).With(s.Retry) }
+
+// BreakerPolicy is the policy of its circuit breaker. Each receiver of a
+// built-in endpoint has one of its own, with longer and longer pauses: what
+// waits for it meanwhile is in everybody's queue.
+func (e *Endpoint) BreakerPolicy() BreakerPolicy {
+	p := DefaultBreaker().With(e.Breaker)
+	if e.Builtin {
+		p.MostCoolDown = MostReceiverCoolDown
+	}
+	return p
+}
 
 // TimeoutFor is the time limit of one attempt: the endpoint's value is both
 // the default and the maximum.

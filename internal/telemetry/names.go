@@ -20,6 +20,7 @@ const (
 	metricUnsettled
 	metricWaiting
 	metricOldest
+	metricBreakerOpen
 	metricTracked
 
 	metricRequests
@@ -87,6 +88,10 @@ var catalogue = [metricCount]entry{
 	metricOldest: {
 		"endpoint_oldest_task_seconds", gauge, "project endpoint state",
 		"How long ago the oldest of them was accepted; 0 when there are none. The same in every process.",
+	},
+	metricBreakerOpen: {
+		"endpoint_breaker_open", gauge, "project endpoint reason",
+		"1 for an endpoint whose circuit breaker is not closed, with the reason; absent for others. The same in every process.",
 	},
 	metricTracked: {
 		"metrics_endpoints", gauge, "what",

@@ -19,6 +19,7 @@ type Figures struct {
 	Registry  *RegistryFigures
 	System    map[string]int64 // messages in the installation's own queues
 	Endpoints []Backlog
+	Broken    []Broken
 }
 
 // BrokerFigures are those of the connections to the broker.
@@ -45,6 +46,12 @@ type RegistryFigures struct {
 type Backlog struct {
 	Project, Endpoint string
 	States            task.Depths
+}
+
+// Broken is an endpoint whose circuit is not closed.
+type Broken struct {
+	Project, Endpoint string
+	Reason            task.Reason
 }
 
 // Sources give figures.
@@ -81,7 +88,7 @@ type pull struct {
 
 // pulled are its metrics.
 var pulled = []name{
-	metricWaiting, metricOldest, metricConnects, metricBlocked, metricConsumers, metricSystemDepth, metricStoreConnects,
+	metricWaiting, metricOldest, metricBreakerOpen, metricConnects, metricBlocked, metricConsumers, metricSystemDepth, metricStoreConnects,
 	metricStoreConns, metricStoreTimeouts, metricRegistryVersion, metricRegistryAge, metricRegistryEndpoints, metricUp,
 }
 
@@ -168,6 +175,23 @@ func (o output) figures(f Figures) {
 	}
 	for _, b := range o.bounded(f.Endpoints) {
 		o.backlog(b)
+	}
+	o.broken(f.Broken)
+}
+
+// broken writes those with series of their own one by one, and how many others
+// there are.
+func (o output) broken(all []Broken) {
+	rest := 0
+	for _, b := range all {
+		if !o.lanes.has(b.Project, b.Endpoint) && o.lanes.free() == 0 {
+			rest++
+			continue
+		}
+		o.put(metricBreakerOpen, 1, b.Project, b.Endpoint, string(b.Reason))
+	}
+	if rest > 0 {
+		o.put(metricBreakerOpen, float64(rest), other, other, "")
 	}
 }
 

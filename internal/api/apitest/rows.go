@@ -173,6 +173,9 @@ func endpoints() []refusal {
 		put("max_concurrency of none", `"max_concurrency":0`, "/max_concurrency"),
 		put("max_concurrency of too many", `"max_concurrency":10001`, "/max_concurrency"),
 		put("max_concurrency of a half", `"max_concurrency":1.5`, "/max_concurrency"),
+		put("circuit breaker", `"circuit_breaker":{"enabled":1,"failure_ratio":1.1,"min_attempts":0,"window":5,"trips":1}`,
+			"/circuit_breaker/enabled", "/circuit_breaker/failure_ratio", "/circuit_breaker/min_attempts", "/circuit_breaker/trips", "/circuit_breaker/window"),
+		put("times of the circuit breaker", `"circuit_breaker":{"window":"2h","cool_down":"0s"}`, "/circuit_breaker/cool_down", "/circuit_breaker/window"),
 		put("paused", `"paused":"yes"`, "/paused"),
 		{"endpoint config too large", "PUT", "/v1/endpoints/new", `{"url":"` + strings.Repeat("x", 66<<10) + `"}`, nil, 413, "payload_too_large", nil},
 	}
