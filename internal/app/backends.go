@@ -16,6 +16,7 @@ import (
 	"github.com/taskgate/taskgate/internal/broker"
 	"github.com/taskgate/taskgate/internal/broker/rabbit"
 	brokersqlite "github.com/taskgate/taskgate/internal/broker/sqlite"
+	"github.com/taskgate/taskgate/internal/config"
 	"github.com/taskgate/taskgate/internal/lifecycle"
 	"github.com/taskgate/taskgate/internal/redisdb"
 	"github.com/taskgate/taskgate/internal/registry"
@@ -35,7 +36,8 @@ type backends struct {
 	registry *registry.Registry
 	engine   *lifecycle.Engine
 	secrets  secrets
-	redis    *redisdb.DB // nil: embedded
+	redis    *redisdb.DB    // nil: embedded
+	canary   *broker.Canary // nil: this process delivers nothing
 
 	regDriver registry.Driver
 	// warnings are what is not as it should be with the servers; nil: none.
@@ -54,6 +56,9 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	}
 	if err := a.unseal(b); err != nil {
 		return nil, err
+	}
+	if a.cfg.Role != config.Gateway {
+		b.canary = broker.NewCanary(b.queue, time.Now, a.log)
 	}
 	opt := lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,

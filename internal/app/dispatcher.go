@@ -33,6 +33,7 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 			return fate(ctx, b, &m)
 		})
 	})
+	a.background("canaries", b.canary.Run)
 	a.background("cancellations", func(ctx context.Context) error { return b.store.OnCancel(ctx, d.Abort) })
 	a.serveTrials(b, d)
 	d.Start(ctx)

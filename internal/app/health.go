@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/taskgate/taskgate/internal/broker"
 )
 
 // Bounds of the looks at dependencies.
@@ -136,7 +138,26 @@ func (b *backends) fresh(context.Context) error {
 }
 
 func (b *backends) dependencies() []dependency {
-	return []dependency{
+	out := []dependency{
 		{"broker", true, b.queue.Ready}, {"store", false, b.store.Ready}, {"registry", false, b.fresh},
 	}
+	if b.canary == nil {
+		return out
+	}
+	// Tasks are accepted and delivered, and those that wait are kept: a process
+	// with a stalled delay is no less ready than another.
+	for i, d := range broker.CanaryDelays() {
+		out = append(out, dependency{"delay " + d.String(), false, func(context.Context) error { return b.moving(i) }})
+	}
+	return out
+}
+
+// moving looks whether messages of a delay come.
+func (b *backends) moving(i int) error {
+	s := b.canary.States()[i]
+	if !s.Stalled() {
+		return nil
+	}
+	return fmt.Errorf("messages delayed by %s do not come, for %s now; see docs/operations.md, delays that stall",
+		s.Delay, s.Late.Round(time.Second))
 }

@@ -161,6 +161,11 @@ func (b *backends) own() telemetry.Figures {
 			Version: reg.Version, Age: time.Since(reg.Synced), Endpoints: reg.Endpoints,
 		},
 	}
+	if b.canary != nil {
+		for _, s := range b.canary.States() {
+			f.Delays = append(f.Delays, telemetry.Delay{Delay: s.Delay, Late: s.Late, Arrived: s.Arrived})
+		}
+	}
 	if b.redis != nil {
 		f.Store = storeFigures(b.redis.Stats())
 	}

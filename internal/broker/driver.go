@@ -31,6 +31,10 @@ const (
 	Quarantine System = "quarantine"
 	// Dead holds what nobody could decode or what killed its workers.
 	Dead System = "dead"
+	// CanaryQueue gets what [Canary] sends. It is no queue that keeps: every
+	// process that consumes it gets what comes, and what nobody consumes is
+	// dropped, with the last process at the latest.
+	CanaryQueue System = "canary"
 )
 
 // Wire is a message as a driver carries it. Drivers interpret only Endpoint,
@@ -137,7 +141,8 @@ type Driver interface { //nolint:interfacebloat // one broker, one contract; who
 	// roughly, with at most prefetch of them unfinished at a time. A message
 	// delivered more than about 100 times goes to Quarantine.
 	Consume(ctx context.Context, ep task.EndpointID, prefetch int, h Handler) (Consumer, error)
-	// ConsumeSystem is Consume for a system queue.
+	// ConsumeSystem is Consume for a system queue. Of CanaryQueue every
+	// consumer in another process gets all that comes.
 	ConsumeSystem(ctx context.Context, q System, prefetch int, h Handler) (Consumer, error)
 	// Maintain runs the driver's housekeeping (delay router, janitor of
 	// messages that found no queue) until ctx ends. Several processes may

@@ -19,11 +19,11 @@ type Queue struct {
 	corrupt func(source string)
 	told    Observer // nil: nobody
 
-	ctx    context.Context // ends at Close: stops burials under way
+	ctx    context.Context // ends at Close: stops removals under way
 	cancel context.CancelFunc
-	mu     sync.Mutex // guards closed against burials.Add
+	mu     sync.Mutex // guards closed against wg.Go
 	closed bool
-	wg     sync.WaitGroup // burials
+	wg     sync.WaitGroup // removals
 }
 
 // Option adjusts a [Queue].
@@ -53,6 +53,7 @@ const (
 	KindPostpone Kind = "postpone" // a delivery to come again later
 	KindRelease  Kind = "release"  // a delivery given back
 	KindDead     Kind = "dead"     // what nobody can decode
+	KindCanary   Kind = "canary"   // nobody's, to see whether delays work
 )
 
 // WithObserver has o told of publishes.
@@ -231,15 +232,18 @@ func (q *Queue) decoding(source string, h func(*TaskDelivery)) Handler {
 			return
 		}
 		q.note(source, w, err)
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		if q.closed {
-			return
-		}
 		// Not on the consumer's goroutine: neighbours go on meanwhile. The
 		// prefetch bounds how many there are.
-		q.wg.Add(1)
-		go q.bury(raw, w)
+		q.removal(func(context.Context) { q.bury(raw, w) })
+	}
+}
+
+// removal runs f, which Close waits for; not after it.
+func (q *Queue) removal(f func(ctx context.Context)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.wg.Go(func() { f(q.ctx) })
 	}
 }
 
@@ -260,7 +264,6 @@ const (
 // bury moves a message to the dead. It tries until the broker has it, since
 // the message would otherwise come back to be undecodable again.
 func (q *Queue) bury(raw Delivery, w Wire) {
-	defer q.wg.Done()
 	for pause := buryFirst; ; pause = min(2*pause, buryMost) {
 		err := q.buryOnce(raw, w)
 		if err == nil || errors.Is(err, ErrClosed) {

@@ -80,6 +80,7 @@ func exercise(m *Metrics) {
 		Shared: func(context.Context) Figures {
 			return Figures{
 				Up: map[string]bool{"store": false, "broker": true}, System: map[string]int64{"dead": 8},
+				Delays:    []Delay{{time.Second, time.Millisecond, 5}},
 				Broken:    []Broken{{"p", "a", task.ReasonTimeout}},
 				Endpoints: []Backlog{{"p", "a", task.Depths{task.Queued: {Tasks: 9, Oldest: time.Now().Add(-time.Hour)}}}},
 			}

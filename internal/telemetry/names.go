@@ -39,6 +39,8 @@ const (
 	metricBlocked
 	metricConsumers
 	metricSystemDepth
+	metricCanaryLate
+	metricCanaries
 
 	metricCalls
 	metricCallTime
@@ -118,6 +120,11 @@ var catalogue = [metricCount]entry{
 		"broker_system_messages", gauge, "queue",
 		"Messages in the installation's own queues: results (parked while the store was away), quarantine, dead. The same in every process.",
 	},
+	metricCanaryLate: {
+		"canary_late_seconds", gauge, "delay",
+		"How late the messages are that this process sends itself through each delay: the last one, or the one most overdue.",
+	},
+	metricCanaries: {"canaries_total", counter, "delay", "Such messages that came."},
 
 	metricCalls:         {"store_calls_total", counter, "operation outcome", "Calls of the task store: ok, unavailable or failed."},
 	metricCallTime:      {"store_call_duration_seconds", histogram, "operation", "Duration of calls of the task store."},

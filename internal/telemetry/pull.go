@@ -20,6 +20,13 @@ type Figures struct {
 	System    map[string]int64 // messages in the installation's own queues
 	Endpoints []Backlog
 	Broken    []Broken
+	Delays    []Delay
+}
+
+// Delay is how messages fare that are delayed so long.
+type Delay struct {
+	Delay, Late time.Duration
+	Arrived     int64
 }
 
 // BrokerFigures are those of the connections to the broker.
@@ -88,7 +95,7 @@ type pull struct {
 
 // pulled are its metrics.
 var pulled = []name{
-	metricWaiting, metricOldest, metricBreakerOpen, metricConnects, metricBlocked, metricConsumers, metricSystemDepth, metricStoreConnects,
+	metricWaiting, metricOldest, metricBreakerOpen, metricConnects, metricBlocked, metricConsumers, metricSystemDepth, metricCanaryLate, metricCanaries, metricStoreConnects,
 	metricStoreConns, metricStoreTimeouts, metricRegistryVersion, metricRegistryAge, metricRegistryEndpoints, metricUp,
 }
 
@@ -177,6 +184,10 @@ func (o output) figures(f Figures) {
 		o.backlog(b)
 	}
 	o.broken(f.Broken)
+	for _, d := range f.Delays {
+		o.put(metricCanaryLate, d.Late.Seconds(), d.Delay.String())
+		o.put(metricCanaries, float64(d.Arrived), d.Delay.String())
+	}
 }
 
 // broken writes those with series of their own one by one, and how many others

@@ -56,6 +56,7 @@ func Run(t *testing.T, newHarness func(t *testing.T, o Options) Harness) {
 			"MaintainEnds":          maintainEnds,
 			"SystemOutlivesRestart": systemOutlivesRestart,
 			"SystemDepth":           systemDepth,
+			"CanariesVanish":        canariesVanish,
 			"Stats":                 stats,
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -104,6 +105,7 @@ func runShared(t *testing.T, h Harness) {
 			"PublishCancelled":    s.publishCancelled,
 			"PublishDeadline":     s.publishDeadline,
 			"SystemQueues":        s.systemQueues,
+			"Canaries":            s.canaries,
 			"Depth":               s.depth,
 			"SlowHandsHurtNobody": s.slowHandsHurtNobody,
 			"ReadyWhileItCan":     s.ready,

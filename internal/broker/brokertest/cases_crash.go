@@ -244,6 +244,26 @@ func systemOutlivesRestart(t *testing.T, h Harness) {
 	consumeSystem(t, second, broker.Parked, 2).collect(ids)
 }
 
+// canariesVanish: those that nobody consumes are in nobody's way, and those of
+// a process that ended, with canaries in its hands and on their way, do not
+// come to the next.
+func canariesVanish(t *testing.T, h Harness) {
+	first := h.Open(t)
+	publish(t, first, systemWire(broker.CanaryQueue, 1))
+	in := consumeSystem(t, first, broker.CanaryQueue, 10)
+	publish(t, first, systemWire(broker.CanaryQueue, 2))
+	in.take(1)
+	h.Kill(t, first)
+	second := h.Open(t)
+	defer closeDriver(t, second)
+	maintain(t, second, hold)
+	own := consumeSystem(t, second, broker.CanaryQueue, 10)
+	own.none()
+	w := systemWire(broker.CanaryQueue, 3)
+	publish(t, second, w)
+	own.collect([]string{w.ID})
+}
+
 // tooManyDeliveries: a message that kills its workers goes to quarantine, and
 // neighbours that were not in their hands are delivered as ever.
 func tooManyDeliveries(t *testing.T, h Harness) {

@@ -256,6 +256,25 @@ func same(t *testing.T, got, want broker.Wire) {
 	}
 }
 
+// canaries: they come back as they were sent, when they are due.
+func (s *suite) canaries(t *testing.T) {
+	in := consumeSystem(t, s.driver, broker.CanaryQueue, 10)
+	w := systemWire(broker.CanaryQueue, 1)
+	w.ETA, w.Meta = time.Now().Add(500*time.Millisecond), "mark"
+	publish(t, s.driver, w)
+	for { // those of the other cases are here, too
+		got := in.next()
+		if wire := got.Wire(); wire.ID == w.ID {
+			if wire.System != broker.CanaryQueue || wire.Meta != "mark" || got.at.Before(w.ETA.Truncate(time.Millisecond)) {
+				t.Errorf("%+v at %s, due %s", wire, got.at, w.ETA)
+			}
+			ack(t, got.Delivery)
+			return
+		}
+		ack(t, got.Delivery)
+	}
+}
+
 // systemQueues: each takes and gives, without being declared, and what its
 // worker hands back returns to it.
 func (s *suite) systemQueues(t *testing.T) {

@@ -33,6 +33,9 @@ type consumer struct {
 	prefetch int
 	handle   func(*delivery)
 	giveBack func(*delivery) // for what Stop finds prefetched
+	// private, if set, makes a queue for one subscription alone, on its own
+	// connection, and names it; queue and declare mean nothing then.
+	private func(*amqp.Channel) (queue string, err error)
 
 	ctx    context.Context // ends at Stop
 	cancel context.CancelFunc
@@ -60,6 +63,13 @@ func (d *Driver) Consume(
 func (d *Driver) ConsumeSystem(
 	ctx context.Context, q broker.System, prefetch int, h broker.Handler,
 ) (broker.Consumer, error) {
+	if q == broker.CanaryQueue {
+		return d.startConsumer(ctx, &consumer{
+			queue: d.names.system(q), private: d.declareCanary, origin: broker.Wire{System: q}, prefetch: prefetch,
+			handle:   func(x *delivery) { h(x) },
+			giveBack: func(x *delivery) { _ = x.Ack(d.ctx) }, // nobody misses it
+		})
+	}
 	return d.startConsumer(ctx, &consumer{
 		queue:    d.names.system(q),
 		declare:  d.declareAll,
@@ -160,8 +170,15 @@ func (c *consumer) subscribe(deleted bool) (*subscription, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.private != nil {
+		var queue string
+		if err := c.d.withChannel(s, func(ch *amqp.Channel) error { queue, err = c.private(ch); return err }); err != nil {
+			return nil, err
+		}
+		return c.subscribeOn(s, queue)
+	}
 	defer c.d.lockQueue(c.queue)()
-	sub, err := c.subscribeOn(s)
+	sub, err := c.subscribeOn(s, c.queue)
 	if !isMissing(err) || deleted {
 		return sub, err
 	}
@@ -172,10 +189,10 @@ func (c *consumer) subscribe(deleted bool) (*subscription, error) {
 	if err := c.d.withChannel(admin, c.declare); err != nil {
 		return nil, err
 	}
-	return c.subscribeOn(s)
+	return c.subscribeOn(s, c.queue)
 }
 
-func (c *consumer) subscribeOn(s *session) (*subscription, error) {
+func (c *consumer) subscribeOn(s *session, queue string) (*subscription, error) {
 	ch, err := s.conn.Channel()
 	if errors.Is(err, amqp.ErrChannelMax) {
 		return nil, fmt.Errorf("over %d consumers in one process: %w", channelsAtMost, err)
@@ -187,7 +204,7 @@ func (c *consumer) subscribeOn(s *session) (*subscription, error) {
 		_ = ch.Close()
 		return nil, fmt.Errorf("set prefetch: %w", err)
 	}
-	in, err := ch.Consume(c.queue, consumerTag, false, false, false, false, nil)
+	in, err := ch.Consume(queue, consumerTag, false, false, false, false, nil)
 	if err != nil {
 		_ = ch.Close()
 		return nil, err

@@ -129,7 +129,7 @@ func (m *maintainer) move(x *delivery, p parcel, key string) {
 		err := m.d.send(ctx, &p, key)
 		cancel()
 		switch {
-		case err == nil:
+		case err == nil, p.wire.System == broker.CanaryQueue: // nothing waits for a canary
 			_ = x.Ack(m.d.ctx) // if it is lost, the message comes again, marked
 			return
 		case x.sub.ch.IsClosed():
@@ -163,6 +163,8 @@ func (m *maintainer) tidy(x *delivery) {
 	switch {
 	case x.foreign != nil:
 		m.bury(x)
+	case p.wire.System == broker.CanaryQueue: // its process has ended
+		_ = x.Ack(m.d.ctx)
 	case p.wire.System != "" || key != p.key():
 		// A part of the fixed topology was missing.
 		m.bounceUnless(x, m.d.repair(m.ctx), key)

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,6 +66,9 @@ const (
 // the longest attempt (25 minutes) and 5 more. Honoured from 3.12 on; before,
 // the node's own setting counts (30 minutes by default).
 const consumerTimeout = 30 * time.Minute
+
+// canariesWaiting bounds the queue of a process that does not take them.
+const canariesWaiting = 1000
 
 // deadRetention is how long the dead are kept.
 const deadRetention = 30 * 24 * time.Hour
@@ -158,6 +162,17 @@ func (d *Driver) declareAll(ch *amqp.Channel) error {
 		}
 	}
 	return nil
+}
+
+// declareCanary makes a queue of canaries. It is a process's own and lives as
+// long as its connection: beside the queues that keep, none is left behind.
+func (d *Driver) declareCanary(ch *amqp.Channel) (string, error) {
+	name := d.names.system(broker.CanaryQueue) + "." + rand.Text()
+	d.opts.onDeclare(name)
+	if _, err := ch.QueueDeclare(name, false, true, true, false, amqp.Table{"x-max-length": int64(canariesWaiting)}); err != nil {
+		return "", explain("queue "+name, err)
+	}
+	return name, explain("binding of "+name, ch.QueueBind(name, systemKey(broker.CanaryQueue), d.names.tasks(), false, nil))
 }
 
 func (d *Driver) declareQueue(ch *amqp.Channel, name string, args amqp.Table) error {

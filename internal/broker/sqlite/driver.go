@@ -78,6 +78,10 @@ func (d *Driver) recover(ctx context.Context) error {
 		if _, err := tx.Exec("UPDATE claims SET losses = losses + 1, held = 0 WHERE held = 1"); err != nil {
 			return err
 		}
+		// They were of the last process.
+		if _, err := tx.Exec("DELETE FROM messages WHERE queue = ?", systemQueue(broker.CanaryQueue)); err != nil {
+			return err
+		}
 		if !d.db.MayHaveLost() {
 			return nil
 		}
