@@ -49,7 +49,7 @@ type Canary struct {
 type canaryDelay struct {
 	delay   time.Duration
 	sent    time.Time
-	pending []time.Time // when they are due, the first first
+	pending []time.Time // when each is due, in this order
 	arrived int64
 	last    time.Duration // how late the last one was
 }

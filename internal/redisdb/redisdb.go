@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,45 +230,6 @@ func (db *DB) Life(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("ask Redis which run it is: %w", err)
 	}
 	return infoFields(text)["run_id"], nil
-}
-
-// Check reaches the server and judges it. Faults that make it unusable are
-// errors, settings that endanger what is stored are warnings for a log.
-func (db *DB) Check(ctx context.Context) (warnings []string, err error) {
-	var all strings.Builder
-	// Not INFO with several sections: that came with 7.0, which is to be found out.
-	for _, section := range []string{"server", "persistence", "memory", "cluster"} {
-		text, err := db.client.Info(ctx, section).Result()
-		if err != nil {
-			return nil, fmt.Errorf("ask Redis for its %s settings: %w", section, err)
-		}
-		all.WriteString(text)
-	}
-	return judge(all.String())
-}
-
-// oldest is the oldest major version that works.
-const oldest = 7
-
-func judge(info string) (warnings []string, err error) {
-	fields := infoFields(info)
-	version := fields["redis_version"]
-	majorText, _, _ := strings.Cut(version, ".")
-	major, err := strconv.Atoi(majorText)
-	if err != nil || major < oldest {
-		return nil, fmt.Errorf("redis %q is too old: %d.0 or later is needed", version, oldest)
-	}
-	if fields["cluster_enabled"] == "1" {
-		return nil, errors.New("redis runs in cluster mode, which is not supported: give one server, or sentinels")
-	}
-	if fields["aof_enabled"] != "1" {
-		warnings = append(warnings, "Redis keeps no append-only file (appendonly no): states and results since its "+
-			"last snapshot are lost when it stops; tasks are not, the broker has them")
-	}
-	if policy := fields["maxmemory_policy"]; policy != "" && policy != "noeviction" {
-		warnings = append(warnings, "Redis may evict records (maxmemory-policy "+policy+"): set it to noeviction")
-	}
-	return warnings, nil
 }
 
 func infoFields(info string) map[string]string {

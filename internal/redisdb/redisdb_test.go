@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -45,28 +47,94 @@ func TestURL(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
-	info := func(version, aof, policy, cluster string) string {
-		return "# Server\r\nredis_version:" + version + "\r\n\r\naof_enabled:" + aof +
-			"\r\nmaxmemory_policy:" + policy + "\r\ncluster_enabled:" + cluster + "\r\n"
-	}
+	const good = "redis_version:7.0.15 aof_enabled:1 maxmemory_policy:noeviction maxmemory:0 cluster_enabled:0 role:master aof_last_write_status:ok"
 	for name, c := range map[string]struct {
-		info     string
-		warnings int
-		bad      bool
+		change string // of what is good
+		says   string // the one warning or the error; "": nothing
+		unfit  bool
 	}{
-		"good":      {info("7.0.15", "1", "noeviction", "0"), 0, false},
-		"newer":     {info("8.2.1", "1", "noeviction", "0"), 0, false},
-		"no aof":    {info("7.2.0", "0", "noeviction", "0"), 1, false},
-		"evicts":    {info("7.0.0", "1", "allkeys-lru", "0"), 1, false},
-		"both":      {info("7.0.0", "0", "volatile-ttl", "0"), 2, false},
-		"old":       {info("6.2.14", "1", "noeviction", "0"), 0, true},
-		"no answer": {"", 0, true},
-		"cluster":   {info("7.0.0", "1", "noeviction", "1"), 0, true},
+		"good":          {"", "", false},
+		"newer":         {"redis_version:8.2.1", "", false},
+		"no aof":        {"aof_enabled:0", "appendonly no", false},
+		"broken aof":    {"aof_last_write_status:err", "aof_last_write_status err", false},
+		"may not evict": {"maxmemory_policy:allkeys-lru", "maxmemory-policy allkeys-lru", false},
+		"evicts":        {"maxmemory_policy:volatile-ttl maxmemory:1000000", "set maxmemory-policy to noeviction", true},
+		"full":          {"maxmemory:1000000", "", false},
+		"old":           {"redis_version:6.2.14", "7.0 or later is needed", true},
+		"no answer":     {"redis_version:", "7.0 or later is needed", true},
+		"cluster":       {"cluster_enabled:1", "cluster mode", true},
+		"replica":       {"role:slave", "give the address of its primary", true},
 	} {
-		warnings, err := redisdb.Judge(c.info)
-		if len(warnings) != c.warnings || (err != nil) != c.bad {
-			t.Errorf("%s: %q, %v", name, warnings, err)
+		info := "# Server\r\n" + strings.ReplaceAll(good+" "+c.change, " ", "\r\n") + "\r\n"
+		warnings, err := redisdb.Judge(info)
+		if c.unfit != errors.Is(err, redisdb.ErrUnfit) {
+			t.Errorf("%s: %v", name, err)
 		}
+		if c.unfit {
+			warnings = []string{err.Error()}
+		}
+		if said := strings.Join(warnings, "\n"); (c.says == "") != (said == "") || !strings.Contains(said, c.says) || len(warnings) > 1 {
+			t.Errorf("%s: %q", name, said)
+		}
+	}
+}
+
+// own starts a Redis with other settings.
+func own(t *testing.T, args ...string) *redisdb.DB {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("redis-server is not installed") // another source of servers, see scripts/services
+	}
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command("redis-server", append([]string{"--port", "0", "--unixsocket", socket, "--dir", dir, "--save", ""}, args...)...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // nothing of it is kept
+		_ = cmd.Wait()
+	})
+	db, err := redisdb.New("unix://"+socket, redisdb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	for end := time.Now().Add(30 * time.Second); db.Client().Ping(t.Context()).Err() != nil; {
+		if time.Now().After(end) {
+			t.Fatal("it does not start: ", db.Client().Ping(t.Context()).Err())
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	return db
+}
+
+// Real servers with settings that lose or refuse data.
+func TestCheckOfServers(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args  []string
+		says  string
+		unfit bool
+	}{
+		"as wanted":   {[]string{"--appendonly", "yes"}, "", false},
+		"as packaged": {nil, "appendonly no", false},
+		"evicting":    {[]string{"--appendonly", "yes", "--maxmemory", "10mb", "--maxmemory-policy", "allkeys-lru"}, "set maxmemory-policy to noeviction", true},
+		"unsynced":    {[]string{"--appendonly", "yes", "--appendfsync", "no"}, "appendfsync no", false},
+		"a replica":   {[]string{"--replicaof", "127.0.0.1 1"}, "give the address of its primary", true},
+		"cluster":     {[]string{"--cluster-enabled", "yes"}, "cluster mode", true},
+		"closed":      {[]string{"--user", "default", "on", "nopass", "~*", "&*", "+@all", "-info"}, "does not let us ask", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			warnings, err := own(t, c.args...).Check(t.Context())
+			if err != nil {
+				warnings = []string{err.Error()}
+			}
+			if said := strings.Join(warnings, "\n"); errors.Is(err, redisdb.ErrUnfit) != c.unfit || (c.says == "") != (said == "") || !strings.Contains(said, c.says) {
+				t.Errorf("%q, %v", said, err)
+			}
+		})
 	}
 }
 

@@ -179,9 +179,9 @@ func TestBreakerProbes(t *testing.T) {
 // A receiver that stays down is asked less and less often.
 func TestReceiverPausesGrow(t *testing.T) {
 	p := (&task.Project{Name: "p"}).Callbacks().BreakerPolicy()
-	b, now := opened(t, p), t0
+	b := opened(t, p)
 	for i, want := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 15 * time.Minute} {
-		now = b.Next
+		now := b.Next
 		b.Circuit = b.Claimed("me", now, now.Add(time.Minute))
 		b.Ended(p, ill, true, now)
 		if got := b.Next.Sub(now); got != want {
