@@ -138,6 +138,9 @@ func (a *App) start(ctx context.Context) error {
 	}
 	a.health = newHealth(a.log, b.dependencies(), b.warnings)
 	a.background("health", a.health.run)
+	if b.redis != nil {
+		a.background("redis settings", func(ctx context.Context) error { return b.watchSettings(ctx, a.log) })
+	}
 	a.pull(b)
 	// The admin address is opened first and closed last: /readyz tells of the
 	// drain while it lasts.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/taskgate/taskgate/internal/api"
@@ -38,6 +40,8 @@ type backends struct {
 	secrets  secrets
 	redis    *redisdb.DB    // nil: embedded
 	canary   *broker.Canary // nil: this process delivers nothing
+	// settings is what is wrong with those of Redis, as last seen.
+	settings atomic.Pointer[[]string]
 
 	regDriver registry.Driver
 	// warnings are what is not as it should be with the servers; nil: none.
@@ -58,7 +62,7 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 		return nil, err
 	}
 	if a.cfg.Role != config.Gateway {
-		b.canary = broker.NewCanary(b.queue, time.Now, a.log)
+		b.canary = broker.NewCanary(b.queue, a.now, a.log)
 	}
 	opt := lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
@@ -152,6 +156,9 @@ func (a *App) openRedis(ctx context.Context) (db *redisdb.DB, warnings []string,
 	for _, w := range warnings {
 		a.log.WarnContext(ctx, "redis is not set up to keep data", "problem", w)
 	}
+	if err := a.strict(warnings); err != nil {
+		return nil, nil, err
+	}
 	return db, warnings, nil
 }
 
@@ -167,14 +174,61 @@ func (a *App) openServices(ctx context.Context, b *backends) error {
 	a.redisRegistry(b, db)
 	q, err := rabbit.Open(ctx, rabbit.Options{
 		URLs: a.cfg.AMQPURLs, Namespace: a.cfg.Namespace, Name: a.name(), Logger: a.log, Now: a.now,
+		AllowOldCluster: a.cfg.AllowOldCluster,
 	})
 	if err != nil {
 		return err
 	}
-	b.warnings = func() []string { return slices.Concat(warnings, q.Warnings()) }
+	b.settings.Store(&warnings)
+	b.warnings = func() []string { return slices.Concat(*b.settings.Load(), q.Warnings()) }
 	b.queue = a.newQueue(q)
 	a.onStop("queue", b.queue.Close)
-	return nil
+	return a.strict(q.Warnings())
+}
+
+// settingsEvery is how often the settings of Redis are looked at: another
+// server may answer at its address after a failover.
+const settingsEvery = time.Minute
+
+// watchSettings tells of settings that have become wrong. It ends nothing:
+// what runs goes on as well as it can.
+func (b *backends) watchSettings(ctx context.Context, log *slog.Logger) error {
+	tick := time.NewTicker(settingsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		b.lookAtSettings(ctx, log)
+	}
+}
+
+func (b *backends) lookAtSettings(ctx context.Context, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	warnings, err := b.redis.Check(ctx)
+	switch {
+	case errors.Is(err, redisdb.ErrUnfit):
+		warnings = []string{err.Error()}
+	case err != nil:
+		return // it is away: others tell
+	}
+	if before := b.settings.Swap(&warnings); slices.Equal(*before, warnings) {
+		return
+	}
+	for _, w := range warnings {
+		log.WarnContext(ctx, "redis is not set up to keep data", "problem", w)
+	}
+}
+
+// strict makes errors of warnings where that is asked for.
+func (a *App) strict(warnings []string) error {
+	if !a.cfg.Strict || len(warnings) == 0 {
+		return nil
+	}
+	return fmt.Errorf("refused by TASKGATE_STRICT: %s", strings.Join(warnings, "; "))
 }
 
 // name shows in the servers' lists of connections.

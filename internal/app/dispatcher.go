@@ -21,7 +21,7 @@ func (a *App) dispatcher(ctx context.Context, b *backends) error {
 	}, dispatch.Options{
 		Owner:  a.owner,
 		Sender: dispatch.SenderOptions{Guard: a.guard(), Version: Version(), CAFile: a.cfg.EgressCAFile, Open: b.secrets.openTarget},
-		Pool:   dispatch.PoolOptions{Total: a.cfg.Concurrency},
+		Pool:   dispatch.PoolOptions{Total: a.cfg.Concurrency, Bytes: int64(a.cfg.MaxHeldBytes)},
 		Grace:  a.cfg.ShutdownGrace, Logger: a.log, Observers: dispatch.Observers{a.metrics},
 		Trace: a.attemptTrace(), Now: a.now,
 	})

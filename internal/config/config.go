@@ -74,6 +74,10 @@ type Config struct {
 	RedisURL  string
 	DataDir   string // embedded store
 	Namespace string // in front of every queue, exchange and key
+	// Strict refuses servers that are set up to lose something, instead of a warning.
+	Strict bool
+	// AllowOldCluster takes several nodes of a RabbitMQ whose clusters stall delayed tasks.
+	AllowOldCluster bool
 
 	Auth      Auth
 	AdminKey  string // bootstrap key with scope admin; "" when Auth is none
@@ -102,6 +106,8 @@ type Config struct {
 	MaxPayload  int // largest payload of a task
 	KeepPayload int // largest payload that is kept beside the record of a task
 	Concurrency int // attempts at the same time in one process
+	// MaxHeldBytes is how much of payloads, and again of answers, a process holds that delivers.
+	MaxHeldBytes int
 
 	MaxInflight int // requests to the API that are worked at the same time
 	MaxPolls    int // long-polls at the same time; 0: as many as the limit of open files allows

@@ -29,6 +29,8 @@ const (
 	minRate     = 0.01
 	maxRate     = 100_000
 	maxTasks    = 1_000_000_000
+	// Two of the largest payloads, or the largest messages make no progress side by side.
+	minHeld = 2 * maxPayload
 )
 
 // Validate returns a [Faults] with everything that is wrong, or nil.
@@ -284,6 +286,7 @@ func (v *validator) limits() {
 	between(v, "KEEP_PAYLOAD", v.KeepPayload, 0, maxPayload, formatBytes)
 	between(v, "AUTH_FAILURES", v.AuthFailures, 0, maxAuthFailures, strconv.Itoa)
 	between(v, "CONCURRENCY", v.Concurrency, 1, maxConcurrency, strconv.Itoa)
+	between(v, "MAX_HELD_BYTES", v.MaxHeldBytes, minHeld, maxBytes, formatBytes)
 	between(v, "MAX_WAIT", v.MaxWait, time.Second, 10*time.Minute, time.Duration.String)
 	between(v, "MAX_DELAY", v.MaxDelay, time.Second, 365*24*time.Hour, time.Duration.String)
 	between(v, "PUBLISH_TIMEOUT", v.PublishTimeout, 100*time.Millisecond, 5*time.Minute, time.Duration.String)

@@ -31,6 +31,7 @@ type Manager struct {
 	hosts     *hosts
 	shares    *shares
 	circuits  *circuits
+	held      *holdings
 	log       *slog.Logger
 	nudges    chan struct{} // look at the registry again
 
@@ -101,15 +102,15 @@ func (m *Manager) reconcile(intake context.Context, held map[task.EndpointID]*li
 		}
 	}
 	for id, prefetch := range wanted {
-		if held[id] == nil && prefetch > 0 {
+		if held[id] == nil && prefetch > 0 && m.held.room(id, prefetch) {
 			held[id] = m.startEndpoint(intake, id, prefetch)
 		}
 	}
 }
 
 // wanted says of each deliverable endpoint how many deliveries to hold: as
-// many as may run, so that none waits here while another dispatcher is free.
-// One whose circuit is open keeps its backlog in its queue.
+// many as may run, so that none waits here while another dispatcher is free,
+// and as memory has room for. One whose circuit is open keeps its backlog in its queue.
 func (m *Manager) wanted() map[task.EndpointID]int {
 	wanted, limits := make(map[task.EndpointID]int), make(map[task.EndpointID]limited)
 	eps := m.endpoints.Endpoints("")
@@ -131,6 +132,7 @@ func (m *Manager) wanted() map[task.EndpointID]int {
 			wanted[id] = min(wanted[id], m.shares.of(id))
 		}
 	}
+	m.held.places(wanted)
 	return wanted
 }
 
@@ -167,6 +169,9 @@ func (m *Manager) accept(l *line, f func()) {
 // when the endpoint is paused, disabled or deleted, or at shutdown: what has
 // not begun then goes back.
 func (m *Manager) deliver(live context.Context, l *line, id task.EndpointID, d Delivery) {
+	n := len(d.Message().Payload)
+	m.held.enter(id, n)
+	defer m.held.leave(id, n)
 	host := hostOf(d.Message().URL)
 	if host != "" {
 		key, came := laneKey{id, host}, m.handler.now()

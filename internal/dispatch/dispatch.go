@@ -105,6 +105,7 @@ func New(deps Deps, opt Options) (*Dispatcher, error) {
 	}
 	m.hosts = newHosts(m.pool.PerEndpoint())
 	m.shares = newShares(deps.Quotas, opt.Owner, m.pool, opt.Logger, m.nudge)
+	m.held = newHoldings(m.pool.Bytes(), m.pool.Read, opt.Now, m.nudge)
 	m.circuits = newCircuits(deps.Circuits, deps.Endpoints, opt.Owner, opt.Logger, opt.Now, m.nudge)
 	return &Dispatcher{
 		breaks: m.circuits, sender: sender, handler: h, manager: m, pool: m.pool, shares: m.shares, meter: counts,

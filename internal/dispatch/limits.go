@@ -15,7 +15,8 @@ type PoolOptions struct {
 	// PerEndpoint is the cap of one endpoint; 0 means a quarter of Total.
 	PerEndpoint int
 	// Bytes is how much payloads and answers may hold in memory together.
-	// What runs is never stopped for it; new attempts wait.
+	// What runs is never stopped for it; new attempts wait. The payloads that
+	// are in hand without a slot have as much again, less what answers take.
 	Bytes int64
 }
 
@@ -27,6 +28,8 @@ const (
 	guaranteed    = 2
 	shareOfTotal  = 4
 	answerReserve = 16 << 10 // expected of each answer before it is read
+	// answersMost times the bytes of answers stop even what is guaranteed.
+	answersMost = 2
 )
 
 // Pool hands out the right to run an attempt. It is safe for concurrent use.
@@ -35,7 +38,8 @@ type Pool struct {
 
 	mu     sync.Mutex
 	inUse  int
-	bytes  int64
+	bytes  int64             // as reserved and read
+	read   int64             // of answers
 	lanes  map[laneKey]*lane // that run or wait
 	uses   map[task.EndpointID]*use
 	ring   []*lane                 // lanes with waiters, the next one first
@@ -83,6 +87,9 @@ func NewPool(opt PoolOptions) *Pool {
 	}
 }
 
+// Bytes is how much payloads and answers may hold.
+func (p *Pool) Bytes() int64 { return p.opt.Bytes }
+
 // PerEndpoint is the most that one endpoint can run.
 func (p *Pool) PerEndpoint() int { return p.opt.PerEndpoint }
 
@@ -127,6 +134,7 @@ type Slot struct {
 	pool  *Pool
 	lane  *lane
 	bytes int64
+	read  int64
 }
 
 // Acquire waits for a slot of the endpoint, for a payload of n bytes. The
@@ -205,7 +213,16 @@ func (s *Slot) Grow(n int) {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
 	s.bytes += int64(n)
+	s.read += int64(n)
 	s.pool.bytes += int64(n)
+	s.pool.read += int64(n)
+}
+
+// Read is how many bytes of answers are in memory.
+func (p *Pool) Read() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.read
 }
 
 // Release gives the slot back.
@@ -215,6 +232,7 @@ func (s *Slot) Release() {
 	defer p.mu.Unlock()
 	p.inUse--
 	p.bytes -= s.bytes
+	p.read -= s.read
 	s.lane.inUse--
 	s.lane.of.inUse--
 	p.forget(s.lane)
@@ -274,7 +292,9 @@ func (p *Pool) fits(l *lane, s *Slot) bool {
 		return false
 	}
 	if l.inUse < guaranteed {
-		return true
+		// Also the guaranteed minimum ends somewhere: answers of very many
+		// endpoints that trickle.
+		return p.read < answersMost*p.opt.Bytes || p.inUse == 0
 	}
 	return l.of.inUse < p.share() && p.inUse < p.opt.Total && p.bytes+s.bytes <= p.opt.Bytes
 }

@@ -1,10 +1,12 @@
 package results_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/taskgate/taskgate/internal/results"
 	"github.com/taskgate/taskgate/internal/task"
 )
 
@@ -51,4 +53,31 @@ func TestCircuits(t *testing.T) {
 	if all, err = s.Circuits(t.Context()); err != nil || len(all) != 599 {
 		t.Errorf("%d, %v", len(all), err)
 	}
+}
+
+// oneDocument is a store that holds a document of somebody's making.
+type oneDocument struct {
+	results.Driver
+	doc task.Document
+}
+
+func (o oneDocument) ListDocuments(context.Context, string, string, string, int) ([]task.Document, bool, error) {
+	return []task.Document{o.doc}, false, nil
+}
+
+// FuzzCircuit: what is stored, whoever wrote it, is read or left out.
+func FuzzCircuit(f *testing.F) {
+	f.Add([]byte(`{"state":"open","since":"2026-01-01T00:00:00Z","at":"2026-01-01T00:00:00Z","next":"2026-01-01T00:00:30Z"}`), int64(1))
+	f.Add([]byte(`{"state":"half_open","prober":"x","until":"2026-01-01T00:00:00Z"}`), int64(0))
+	f.Fuzz(func(t *testing.T, data []byte, version int64) {
+		s := results.NewStore(oneDocument{doc: task.Document{Name: "a", Data: data, Version: version}})
+		all, err := s.Circuits(t.Context())
+		if err != nil || len(all) > 1 {
+			t.Fatal(all, err)
+		}
+		for _, c := range all {
+			b := task.Breaker{Circuit: c.Circuit}
+			b.Ended(task.DefaultBreaker(), &task.Outcome{Kind: task.KindSuccess}, c.ProbedBy("x"), time.Now())
+		}
+	})
 }

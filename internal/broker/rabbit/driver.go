@@ -34,6 +34,7 @@ type Driver struct {
 	cancel     context.CancelFunc
 	killed     atomic.Bool
 	oldBroker  atomic.Pointer[string] // what to say of it; nil: nothing
+	featured   atomic.Bool            // it hands over at least once
 	subscribed atomic.Int64           // consumers that get deliveries
 	wg         sync.WaitGroup         // every goroutine of ours
 
@@ -105,11 +106,15 @@ func hopeless(err error) bool {
 			return true
 		}
 	}
-	return errors.Is(err, errTooOld)
+	return errors.Is(err, errTooOld) || errors.Is(err, errCluster) || errors.Is(err, errFeature)
 }
 
 func (d *Driver) setupAdmin(ctx context.Context, s *session) error {
-	if err := d.checkVersion(s.conn); err != nil {
+	v, err := d.checkVersion(s.conn)
+	if err != nil {
+		return err
+	}
+	if err := d.checkFeature(s, v); err != nil {
 		return err
 	}
 	return d.declaring(ctx, s, d.declareAll)

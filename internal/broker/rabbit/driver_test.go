@@ -361,8 +361,29 @@ func TestSeveralNodes(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	s.options.URLs = append([]string{"amqp://127.0.0.1:1/"}, s.options.URLs...)
+	s.options.AllowOldCluster = true
 	closeDriver(t, s.open(t))
 	s.options.URLs = s.options.URLs[1:]
+}
+
+// TestOldCluster: several nodes of an old broker are refused unless they are
+// asked for, with what to do about it.
+func TestOldCluster(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	closeDriver(t, s.open(t)) // one node
+	o := s.options
+	o.URLs = append([]string{o.URLs[0]}, o.URLs...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	d, err := Open(ctx, o)
+	if err == nil {
+		closeDriver(t, d)
+		t.Skip("the broker is new enough for a cluster")
+	}
+	if !errors.Is(err, errCluster) || !strings.Contains(err.Error(), "TASKGATE_ALLOW_OLD_CLUSTER") {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestBlockedBroker: a broker that is short of memory takes nothing: publishes

@@ -42,6 +42,10 @@ type Options struct {
 	// Now tells whether a message is due. Default [time.Now].
 	Now func() time.Time
 
+	// AllowOldCluster takes several nodes of a broker whose clusters hold up
+	// delayed messages when a node dies. Without it they are refused.
+	AllowOldCluster bool
+
 	// onDeclare tells tests which queues to remove again.
 	onDeclare func(queue string)
 }

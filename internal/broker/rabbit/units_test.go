@@ -1,6 +1,8 @@
 package rabbit
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +37,33 @@ func TestParseVersion(t *testing.T) {
 	} {
 		if got := c.v.before(c.w); got != c.want {
 			t.Errorf("%v before %v: %v", c.v, c.w, got)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		v                version
+		cluster, allowed bool
+		warning          string
+		err              error
+	}{
+		{version{3, 9, 30}, false, true, "", errTooOld},
+		{version{3, 10, 8}, false, false, "fine as a single node", nil},
+		{version{3, 10, 8}, true, false, "", errCluster},
+		{version{3, 12, 4}, true, false, "", errCluster},
+		{version{3, 12, 4}, true, true, "holds up delayed tasks", nil},
+		{version{3, 12, 5}, true, false, "3.13 or later is recommended", nil},
+		{version{3, 13, 0}, true, false, "", nil},
+		{version{4, 3, 5}, true, false, "", nil},
+	} {
+		warning, err := judge(c.v, c.cluster, c.allowed)
+		if !errors.Is(err, c.err) || (c.warning == "") != (warning == "") || !strings.Contains(warning, c.warning) {
+			t.Errorf("%v, cluster %v, allowed %v: %q, %v", c.v, c.cluster, c.allowed, warning, err)
+		}
+		if err != nil && !hopeless(err) {
+			t.Errorf("%v is tried again", c.v)
 		}
 	}
 }
