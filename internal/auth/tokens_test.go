@@ -34,6 +34,7 @@ type issuer struct {
 	keys  map[string]crypto.Signer
 	away  bool
 	asked int // for keys
+	tried int // in vain
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -74,6 +75,7 @@ func (i *issuer) here(w http.ResponseWriter, n int) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.asked += n; i.away {
+		i.tried++
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	return !i.away
@@ -354,7 +356,11 @@ func TestTokensWhileTheIssuerIsAway(t *testing.T) {
 	if got := try(key); got != "" {
 		t.Errorf("a key while the issuer is away: %s", got)
 	}
-	i.set(func() { i.away = false })
+	i.set(func() {
+		if i.away = false; i.tried > 3 { // one each two seconds
+			t.Errorf("100 tokens had the issuer asked %d times in vain", i.tried)
+		}
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- tokens.Run(ctx) }()
