@@ -19,7 +19,9 @@ var redisFaults = Scenario{
 
 func runRedisFaults(t *testing.T, w *World) {
 	w.part(t, "everysec", "loss of power: Redis gone with what it wrote in the last second (appendfsync everysec)", redisTorn)
-	w.part(t, "always", "kill -9 of Redis with appendfsync always", redisAlways)
+	if w.Whole { // the small suite has it in the blackout
+		w.part(t, "always", "kill -9 of Redis with appendfsync always", redisAlways)
+	}
 	w.part(t, "forgets", "Redis gone and back without any data", redisForgets)
 	w.part(t, "away", "Redis cannot be reached", redisAway)
 	w.part(t, "silent", "half-open connections to Redis: every byte dropped, none closed", redisSilent)
