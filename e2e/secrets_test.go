@@ -173,7 +173,7 @@ func TestNothingLeaks(t *testing.T) {
 	receiver := otlptest.New(t)
 	collector := "xMARKx" + randomHex(8)
 	env := with("TASKGATE_LOG_LEVEL=debug", "TASKGATE_ACCESS_LOG=true", "TASKGATE_OTLP_ENDPOINT="+receiver.URL,
-		"TASKGATE_OTLP_HEADERS=X-Collector="+collector)
+		"TASKGATE_OTLP_HEADERS=X-Collector="+collector, "TASKGATE_OIDC_ISSUER=https://127.0.0.1:1", "TASKGATE_OIDC_AUDIENCE=taskgate")
 	installations(t, env, func(t *testing.T, in *installation) {
 		l := newLeaks(t, in)
 		l.note(l.secrets, "bootstrap key", adminKey, strings.TrimPrefix(adminKey, "tg_"))
@@ -238,6 +238,12 @@ func (l *leaks) keys(t *testing.T) {
 	until(t, "the key is gone", func() bool { return l.call(t, 0, "GET", "/v1/tasks", nil, as...).status == 401 })
 	l.call(t, 401, "GET", "/v1/tasks", nil, "Authorization", "Bearer tg_"+l.secret("unknown key"))
 	l.call(t, 401, "GET", "/v1/tasks", nil, "Authorization", l.secret("no bearer"))
+	l.call(t, 401, "GET", "/v1/tasks", nil, "Authorization", "Bearer "+l.secret("head of no token")+"."+l.secret("claims of no token")+"."+l.secret("signature of no token"))
+	// One that is well formed makes a gateway ask the issuer, which is away.
+	encoded := base64.RawURLEncoding.EncodeToString
+	claims, signature := encoded([]byte(`{"sub":"`+l.secret("subject of a token")+`"}`)), encoded([]byte(l.secret("signature")))
+	l.note(l.secrets, "part of a token", claims, signature)
+	l.call(t, 503, "GET", "/v1/tasks", nil, "Authorization", "Bearer "+encoded([]byte(`{"alg":"RS256","kid":"a"}`))+"."+claims+"."+signature)
 	l.reveal(t, 200, "secret", "POST", "/v1/callback-secret/rotate", obj{})
 	l.call(t, 204, "DELETE", "/v1/projects/"+project, nil)
 }
