@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/taskgate/taskgate/internal/admission"
 	"github.com/taskgate/taskgate/internal/auth"
 	"github.com/taskgate/taskgate/internal/bulk"
 	"github.com/taskgate/taskgate/internal/lifecycle"
@@ -160,6 +161,12 @@ type Trials interface {
 	Try(ctx context.Context, t task.Trial) (task.TrialResult, error)
 }
 
+// Rates holds callers to how often they may ask, over all gateways.
+type Rates interface {
+	// Take takes one of the rate of that name, soon.
+	Take(ctx context.Context, name string, rate task.Rate) admission.Pass
+}
+
 // URLChecker says what is wrong with a handler's URL.
 type URLChecker func(url string) (detail string, ok bool)
 
@@ -173,7 +180,7 @@ type Check struct {
 	Ready func(ctx context.Context) error
 }
 
-// Deps are what the API stands on. All are required but Ready.
+// Deps are what the API stands on. All are required but Ready and Rates.
 type Deps struct {
 	Engine    Engine
 	Results   Results
@@ -187,13 +194,23 @@ type Deps struct {
 	Trials    Trials
 	Auth      Authenticator
 	CheckURL  URLChecker
-	Ready     []Check
+	// Rates is asked only where there is a limit; nil: there are none.
+	Rates Rates
+	Ready []Check
 }
 
 // Options of a [Server]. Zero values get the defaults.
 type Options struct {
 	// MaxPayload is the longest payload, in bytes; default 1 MiB.
 	MaxPayload int
+	// MaxInflight is how many requests are worked at the same time, with
+	// broker and store; default 256. As many again wait for a moment.
+	MaxInflight int
+	// MaxPolls is how many long-polls wait at the same time; default 10,000.
+	MaxPolls int
+	// MaxBodies is how many bytes of bodies are held at the same time; default
+	// 64 MiB, and at least four of the longest.
+	MaxBodies int
 	// MaxWait is the longest long-poll; default 60 s.
 	MaxWait time.Duration
 	// MaxDelay is how far ahead a task may start; default and at most
@@ -226,6 +243,10 @@ type Options struct {
 // Defaults of [Options].
 const (
 	defaultMaxPayload   = 1 << 20
+	defaultMaxInflight  = 256
+	defaultMaxPolls     = 10_000
+	defaultMaxBodies    = 64 << 20
+	minBodies           = 4
 	defaultMaxWait      = time.Minute
 	defaultBodyTimeout  = 30 * time.Second
 	defaultWriteTimeout = 30 * time.Second
@@ -234,6 +255,10 @@ const (
 
 func (o Options) withDefaults() Options {
 	orDefault(&o.MaxPayload, defaultMaxPayload)
+	orDefault(&o.MaxInflight, defaultMaxInflight)
+	orDefault(&o.MaxPolls, defaultMaxPolls)
+	orDefault(&o.MaxBodies, defaultMaxBodies)
+	o.MaxBodies = max(o.MaxBodies, minBodies*(o.MaxPayload+maxHead))
 	orDefault(&o.MaxWait, defaultMaxWait)
 	orDefault(&o.MaxDelay, task.MaxDelay)
 	orDefault(&o.BodyTimeout, defaultBodyTimeout)

@@ -26,10 +26,13 @@ func (s *Server) readBody(c echo.Context, limit int) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, tooLarge
 	}
+	if err := s.holdBody(c, limit); err != nil {
+		return nil, err
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, int64(limit)))
 	if err == nil {
 		s.bodyArrived(c)
-		return body, nil
+		return body, s.enter(c)
 	}
 	if over := (*http.MaxBytesError)(nil); errors.As(err, &over) {
 		return nil, tooLarge

@@ -39,6 +39,9 @@ func (s *Server) TestEndpoint(c echo.Context, name gen.EndpointName) error {
 	if _, ok := s.findEndpoint(ctx, &own.who, name); !ok {
 		return noEndpoint()
 	}
+	if err := s.park(c); err != nil { // it waits for the handler
+		return err
+	}
 	s.extend(c, trialTime)
 	ctx, cancel := context.WithTimeout(ctx, trialTime)
 	defer cancel()

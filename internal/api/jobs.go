@@ -96,6 +96,9 @@ func (s *Server) GetJob(c echo.Context, id gen.JobId, params gen.GetJobParams) e
 	}
 	job, err := s.findJob(c.Request().Context(), &own.who, id)
 	if err == nil && wait > 0 && !job.Ended() {
+		if err := s.park(c); err != nil {
+			return err
+		}
 		s.extend(c, wait)
 		job, err = s.Jobs.Wait(c.Request().Context(), own.who.Project, id, time.Now().Add(wait))
 	}

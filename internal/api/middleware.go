@@ -25,6 +25,7 @@ type call struct {
 	faults faults
 	code   task.Code // of the problem it was answered with
 	target string    // what an audited operation made, when its path does not name it
+	place  place     // what it holds of what is bounded
 }
 
 const callKey = "taskgate.call"
@@ -50,7 +51,9 @@ func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if ctx := s.opt.Observer.Begin(r, own.id, own.route()); ctx != r.Context() {
 			c.SetRequest(r.WithContext(ctx))
 		}
+		defer own.place.leave()
 		err := s.recovering(next, c)
+		own.place.leave()
 		if err != nil {
 			s.handleError(err, c)
 		}
@@ -134,6 +137,11 @@ func (s *Server) check(next echo.HandlerFunc) echo.HandlerFunc {
 		// What the generated code cannot bind must not reach it.
 		if !own.op.late || !bindable {
 			if err := own.faults.err(); err != nil {
+				return err
+			}
+		}
+		if c.Request().ContentLength == 0 || own.op.media == "" && !own.op.late {
+			if err := s.enter(c); err != nil {
 				return err
 			}
 		}

@@ -172,6 +172,7 @@ func (s *Server) write(c echo.Context, status int, media string, v any) error {
 	if err != nil {
 		return task.Wrap(task.CodeInternal, err, "")
 	}
+	callOf(c).place.leave() // a slow reader holds no place
 	return c.Blob(status, media, body)
 }
 

@@ -17,6 +17,7 @@ type Server struct {
 	opt      Options
 	contract *contract
 	echo     *echo.Echo
+	gates    gates
 	draining atomic.Bool
 }
 
@@ -29,9 +30,10 @@ func New(deps Deps, opt Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Deps: deps, opt: opt.withDefaults(), contract: c, echo: echo.New()}
+	s.gates = newGates(&s.opt)
 	s.echo.HTTPErrorHandler = s.handleError
 	s.echo.IPExtractor = clientAddress(s.opt.TrustedProxies)
-	s.echo.Use(s.observe, s.guard, s.check)
+	s.echo.Use(s.observe, s.guard, s.admit, s.check)
 	gen.RegisterHandlers(s.echo, s)
 	s.docsAssets()
 	return s, nil

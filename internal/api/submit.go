@@ -75,8 +75,10 @@ func (s *Server) accept(c echo.Context, sub lifecycle.Submission, wait time.Dura
 	if receipt.Replayed {
 		h.Set(headerIdempotencyReplayed, "true")
 	}
-	if wait > 0 {
+	// Accepted it is: without room for one more long-poll it is not waited for.
+	if wait > 0 && s.park(c) == nil {
 		snap = s.awaitAccepted(ctx, snap, wait)
+		callOf(c).place.unpark()
 	}
 	if wait <= 0 || !snap.State.Final() {
 		return s.json(c, http.StatusAccepted, s.viewTask(snap, nil))

@@ -59,8 +59,12 @@ func (s *Server) findAwait(c echo.Context, text string, query, prefer *string) (
 	if err != nil || wait <= 0 || snap.State.Final() {
 		return snap, err
 	}
+	if err := s.park(c); err != nil {
+		return nil, err
+	}
 	s.extend(c, wait)
 	snap, err = s.Waiter.Wait(c.Request().Context(), snap.ID, time.Now().Add(wait))
+	own.place.unpark()
 	if err == nil && snap == nil {
 		err = noTask()
 	}
@@ -141,6 +145,7 @@ func serveResult(c echo.Context, r *task.Result) error {
 	if media == "" {
 		media = mediaBinary
 	}
+	callOf(c).place.leave()
 	return c.Blob(http.StatusOK, media, r.Body)
 }
 

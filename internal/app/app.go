@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,6 +45,7 @@ type App struct {
 	metrics *telemetry.Metrics
 	tracer  *telemetry.Tracer // nil: no traces are wanted
 	health  *health           // once the backends are open
+	api     atomic.Pointer[api.Server]
 
 	addr      string // of the API, once started
 	adminAddr string

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/taskgate/taskgate/internal/admission"
 	"github.com/taskgate/taskgate/internal/api"
 	"github.com/taskgate/taskgate/internal/auth"
 	"github.com/taskgate/taskgate/internal/bulk"
@@ -31,8 +32,11 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	}
 	jobs := bulk.New(b.store, b.engine, bulk.Options{Owner: a.owner, Stopping: a.stopping.Done(), Logger: a.log})
 	a.background("bulk jobs", jobs.Run)
+	others := &peers{store: b.store, owner: a.owner}
+	a.background("number of gateways", others.run)
 	deps := api.Deps{
-		Jobs: jobs, Projects: b.registry, Keys: b.registry,
+		Rates: admission.NewRates(b.store, others.count),
+		Jobs:  jobs, Projects: b.registry, Keys: b.registry,
 		Engine: a.engine(b), Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
 		Trials: trials{calls},
 		Queues: b.queue, Secrets: b.secrets, Auth: who,
@@ -45,7 +49,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 		MaxPayload: a.cfg.MaxPayload, MaxWait: a.cfg.MaxWait, MaxDelay: a.cfg.MaxDelay, Logger: a.log,
 		TrustedProxies: a.cfg.TrustedProxies, HSTS: a.certificate != nil && a.cfg.Role != config.Dev,
 		AccessLog: a.cfg.AccessLog, Audit: a.audit, Observer: requests{a.metrics, a.tracer},
-		Quotas: a.quotas(),
+		Quotas: a.quotas(), MaxInflight: a.cfg.MaxInflight, MaxPolls: maxPolls(a.cfg.MaxPolls, connections(openFiles())),
 	})
 	if err != nil {
 		return err
@@ -53,6 +57,7 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	if err := a.declare(ctx, srv); err != nil {
 		return err
 	}
+	a.api.Store(srv)
 	server := srv.HTTPServer()
 	if a.certificate != nil {
 		server.TLSConfig = a.certificate.config()
@@ -128,6 +133,10 @@ func (a *App) listen(ctx context.Context, name, addr string, srv *http.Server, d
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
+	addr = l.Addr().String()
+	if name == "api" {
+		l = bounded(l, srv, connections(openFiles()))
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -155,7 +164,7 @@ func (a *App) listen(ctx context.Context, name, addr string, srv *http.Server, d
 		<-done
 		return err
 	})
-	return l.Addr().String(), nil
+	return addr, nil
 }
 
 // waiter ends every wait when the process stops, with the task as it is then:

@@ -72,6 +72,7 @@ func (o requests) Begin(r *http.Request, id, route string) context.Context {
 
 func (o requests) End(ctx context.Context, a *api.Access) {
 	o.m.RequestEnded(a.Route, a.Method, a.Status, a.Took)
+	o.refused(a)
 	if o.traced(a.Route) {
 		o.t.RequestEnded(ctx, a.Status, a.Code, a.Project, a.Key)
 	}
@@ -143,7 +144,11 @@ var systemQueues = []broker.System{broker.Parked, broker.Quarantine, broker.Dead
 // pull has the metrics ask the backends for what nobody counts.
 func (a *App) pull(b *backends) {
 	a.metrics.Pull(telemetry.Sources{
-		Own:    func() telemetry.Figures { return b.own() },
+		Own: func() telemetry.Figures {
+			f := b.own()
+			f.Admission = a.admissionFigures()
+			return f
+		},
 		Shared: func(ctx context.Context) telemetry.Figures { return b.shared(ctx, a.health, a.cfg.MetricsBacklog) },
 		Known: func(project, endpoint string) bool {
 			_, _, ok := b.registry.EndpointByID(task.MakeEndpointID(project, endpoint))

@@ -39,8 +39,9 @@ var rooms = []room{
 	{"internal/lifecycle", []string{"internal/task"}, "the steps name what they need of queue and store as interfaces: they are tested with a crash between any two"},
 	{"internal/bulk", []string{"internal/task", "internal/lifecycle"}, "a job changes tasks by the steps of lifecycle only, on every queue and store, and whoever asks for it"},
 	{"internal/dispatch", []string{"internal/task", "internal/lifecycle", "internal/signing"}, "delivery must work with every queue and store, and without an API"},
+	{"internal/admission", []string{"internal/task"}, "what refuses requests must not depend on what they would cost"},
 	{".", nil, "the module's root holds the contract, for the API and its clients"},
-	{"internal/api", []string{".", "internal/task", "internal/lifecycle", "internal/bulk", "internal/auth"}, "the API must work with every queue and store, and without delivery"},
+	{"internal/api", []string{".", "internal/task", "internal/lifecycle", "internal/bulk", "internal/auth", "internal/admission"}, "the API must work with every queue and store, and without delivery"},
 
 	{"internal/app", []string{"internal"}, "the composition root is the one place that knows everything below"},
 	{"internal/contracttest", []string{"."}, "it judges by the contract alone: what the server's code says of itself proves nothing"},
@@ -69,6 +70,7 @@ var outside = []only{
 	{"github.com/labstack/echo", []string{"internal/api", "internal/app"}, "the move to its next major version must stay mechanical"},
 	{"modernc.org/sqlite", []string{"internal/sqlitedb"}, "one writer with group commit: nobody else opens the file"},
 	{"database/sql", []string{"internal/sqlitedb", "internal/broker/sqlite", "internal/results/sqlite", "internal/registry/sqlite"}, "SQL is for the drivers"},
+	{"github.com/dunglas/httpsfv", []string{"internal/api"}, "structured fields are a matter of HTTP"},
 	{"github.com/prometheus", []string{"internal/telemetry"}, "other rooms have small observers and do not know what listens"},
 	{"github.com/alecthomas/kong", []string{"internal/cli"}, "the servers' flags are their settings: see internal/config"},
 	{"github.com/coreos/go-oidc", []string{"internal/auth"}, "who may call is decided in one place"},

@@ -260,6 +260,7 @@ type Driver interface { //nolint:interfacebloat // one store, one contract; who 
 	// not block.
 	Subscribe(ctx context.Context, t Topic, fn func(msg string), reset func()) error
 	Quotas
+	Rates
 	Tallies
 	// Ready reports nil when the store answers.
 	Ready(ctx context.Context) error

@@ -206,6 +206,12 @@ func (d *observed) Grant(ctx context.Context, owner string, asks []task.QuotaAsk
 	return d.Driver.Grant(ctx, owner, asks, ttl)
 }
 
+func (d *observed) Take(ctx context.Context, asks []task.RateAsk) (_ []task.Taken, err error) {
+	ctx, c := d.begin(ctx, "take")
+	defer c.end(&err)
+	return d.Driver.Take(ctx, asks)
+}
+
 func (d *observed) Tally(ctx context.Context, owner string, minute int64, ts []Tally, ttl time.Duration) (err error) {
 	ctx, c := d.begin(ctx, "tally")
 	defer c.end(&err)

@@ -72,11 +72,15 @@ type Taken struct {
 }
 
 // Take takes up to want at now, by the generic cell rate algorithm: full is
-// when the whole burst is there again, all that is kept of a rate. It returns
-// the next full.
+// when the whole burst is there again, all that is kept of a rate; with another
+// rate than before, what is missing is at most its whole burst. It returns the
+// next full.
 func (r Rate) Take(full, now time.Time, want int) (Taken, time.Time) {
 	if full.Before(now) {
 		full = now
+	}
+	if emptied := now.Add(r.Window()); full.After(emptied) {
+		full = emptied
 	}
 	free := r.Window() - full.Sub(now)
 	here := max(0, int(float64(free)/float64(time.Second)*r.PerSecond+slackOfOne))

@@ -46,6 +46,7 @@ type Metrics struct {
 	authFailures   handles[string, prometheus.Counter]
 	certificateEnd prometheus.Gauge
 	certificates   handles[string, prometheus.Counter]
+	refused handles[string, prometheus.Counter]
 
 	spans  handles[string, prometheus.Counter]
 	sweeps handles[string, prometheus.Counter]
@@ -90,6 +91,7 @@ func (m *Metrics) http(f factory) {
 	m.authFailures.make = of(f.counter(metricAuthFailures))
 	m.certificateEnd = f.gauge(metricCertificateEnd).WithLabelValues()
 	m.certificates.make = of(f.counter(metricCertificates))
+	m.refused.make = of(f.counter(metricRefused))
 }
 
 func (m *Metrics) broker(f factory) {
@@ -140,6 +142,9 @@ func (m *Metrics) RequestEnded(route, method string, status int, took time.Durat
 	m.requests.get(requestKey{route, method, class(status)}).Inc()
 	m.latencies.get(routeKey{route, method}).Observe(took.Seconds())
 }
+
+// Refused notes a request that a limit refused.
+func (m *Metrics) Refused(code string) { m.refused.get(code).Inc() }
 
 func class(status int) string {
 	const classes = "1xx2xx3xx4xx5xx"

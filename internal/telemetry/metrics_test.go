@@ -67,14 +67,16 @@ func exercise(m *Metrics) {
 	m.AuthFailed(true)
 	m.Certificate(time.Unix(1, 0))
 	m.CertificateRead(false)
+	m.Refused("overloaded")
 	m.Swept(true, 1, 2, 3, nil)
 	m.Exported(3, nil)
 	m.Pull(Sources{
 		Own: func() Figures {
 			return Figures{
-				Broker:   &BrokerFigures{Connects: map[string]int64{"publish": 2}, Blocked: true, Consumers: 3},
-				Store:    &StoreFigures{Connects: 1, Failures: 2, Timeouts: 3, Busy: 4, Idle: 5},
-				Registry: &RegistryFigures{Version: 6, Age: time.Second, Endpoints: 7},
+				Broker:    &BrokerFigures{Connects: map[string]int64{"publish": 2}, Blocked: true, Consumers: 3},
+				Store:     &StoreFigures{Connects: 1, Failures: 2, Timeouts: 3, Busy: 4, Idle: 5},
+				Registry:  &RegistryFigures{Version: 6, Age: time.Second, Endpoints: 7},
+				Admission: &AdmissionFigures{Working: 1, Queued: 2, Polls: 3, MaxPolls: 4, Bodies: 5, MaxBodies: 6},
 			}
 		},
 		Shared: func(context.Context) Figures {

@@ -31,6 +31,9 @@ const (
 	metricAuthFailures
 	metricCertificateEnd
 	metricCertificates
+	metricRefused
+	metricPlaces
+	metricBodies
 
 	metricPublishes
 	metricConfirmTime
@@ -109,6 +112,12 @@ var catalogue = [metricCount]entry{
 	metricAuthFailures:   {"auth_failures_total", counter, "outcome", "Failed authentications: refused (401), or slowed (429 before anything was looked up)."},
 	metricCertificateEnd: {"tls_certificate_expiry_timestamp_seconds", gauge, "", "End of the API's certificate; 0 when it speaks HTTP."},
 	metricCertificates:   {"tls_certificate_reads_total", counter, "outcome", "Changed certificates: taken, or refused because the files are broken."},
+	metricRefused: {"http_refused_total", counter, "code", "API requests refused before anything was done for them: rate_limited, quota_exceeded, overloaded."},
+	metricPlaces: {
+		"http_places", gauge, "what",
+		"API requests that are worked with broker and store (working), that wait for it (queued), and long-polls (polls, of at most polls_limit).",
+	},
+	metricBodies: {"http_body_bytes", gauge, "what", "Bytes of request bodies held now (held), and at most (limit)."},
 
 	metricPublishes:   {"broker_publishes_total", counter, "kind outcome", "Messages given to the broker: stored, refused (surely not stored) or unknown."},
 	metricConfirmTime: {"broker_confirm_seconds", histogram, "kind", "Time from a publish to the confirm that the message is stored."},

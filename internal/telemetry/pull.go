@@ -17,6 +17,7 @@ type Figures struct {
 	Broker    *BrokerFigures
 	Store     *StoreFigures
 	Registry  *RegistryFigures
+	Admission *AdmissionFigures
 	System    map[string]int64 // messages in the installation's own queues
 	Endpoints []Backlog
 	Broken    []Broken
@@ -47,6 +48,13 @@ type RegistryFigures struct {
 	Version   int64
 	Age       time.Duration
 	Endpoints int
+}
+
+// AdmissionFigures are those of the API: what it holds and works now.
+type AdmissionFigures struct {
+	Working, Queued   int
+	Polls, MaxPolls   int64
+	Bodies, MaxBodies int64
 }
 
 // Backlog is what of an endpoint has not ended.
@@ -96,7 +104,7 @@ type pull struct {
 // pulled are its metrics.
 var pulled = []name{
 	metricWaiting, metricOldest, metricBreakerOpen, metricConnects, metricBlocked, metricConsumers, metricSystemDepth, metricCanaryLate, metricCanaries, metricStoreConnects,
-	metricStoreConns, metricStoreTimeouts, metricRegistryVersion, metricRegistryAge, metricRegistryEndpoints, metricUp,
+	metricStoreConns, metricStoreTimeouts, metricRegistryVersion, metricRegistryAge, metricRegistryEndpoints, metricUp, metricPlaces, metricBodies,
 }
 
 func newPull(l *lanes) *pull {
@@ -176,6 +184,14 @@ func (o output) figures(f Figures) {
 		o.put(metricRegistryVersion, float64(r.Version))
 		o.put(metricRegistryAge, r.Age.Seconds())
 		o.put(metricRegistryEndpoints, float64(r.Endpoints))
+	}
+	if a := f.Admission; a != nil {
+		o.put(metricPlaces, float64(a.Working), "working")
+		o.put(metricPlaces, float64(a.Queued), "queued")
+		o.put(metricPlaces, float64(a.Polls), "polls")
+		o.put(metricPlaces, float64(a.MaxPolls), "polls_limit")
+		o.put(metricBodies, float64(a.Bodies), "held")
+		o.put(metricBodies, float64(a.MaxBodies), "limit")
 	}
 	for queue, n := range f.System {
 		o.put(metricSystemDepth, float64(n), queue)

@@ -48,6 +48,7 @@ func (k *keys) counters(name string, minute int64) string {
 }
 
 func (k *keys) quota(name string) string { return k.ns + ":q:" + name }
+func (k *keys) rate(name string) string  { return k.ns + ":r:" + name }
 
 func (k *keys) channel(t results.Topic) string { return k.channels() + string(t) }
 func (k *keys) channels() string               { return k.ns + ":h:" }

@@ -22,6 +22,7 @@ type Driver struct {
 	hub    hub
 	leases leases
 	quotas quotas
+	rates  rates
 
 	tallies tallies
 	reads   together
