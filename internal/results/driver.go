@@ -40,6 +40,8 @@ type Index struct {
 	ExpiresAt time.Time
 	// Expires says that ExpiresAt is set at some time of the row's life.
 	Expires bool
+	// Bytes is what the row takes up of what its project may use: see Usage.
+	Bytes int64
 }
 
 // Lane parts the live rows of an endpoint for counting, from 1 to [MaxLane].
@@ -261,6 +263,7 @@ type Driver interface { //nolint:interfacebloat // one store, one contract; who 
 	Subscribe(ctx context.Context, t Topic, fn func(msg string), reset func()) error
 	Quotas
 	Rates
+	Usages
 	Tallies
 	// Ready reports nil when the store answers.
 	Ready(ctx context.Context) error

@@ -25,6 +25,9 @@ func index(s *task.Spec, r *task.Record) Index {
 	if r.State.Waiting() {
 		ix.ExpiresAt = s.ExpiresAt
 	}
+	if !r.State.Final() {
+		ix.Bytes = int64(s.PayloadSize)
+	}
 	return ix
 }
 
@@ -66,6 +69,9 @@ func encodeChange(c task.Change) (Swap, error) {
 		Index: index(c.Spec, &c.Next), ClearResult: c.ClearResult,
 		Payload: c.Payload, DropPayload: c.DropPayload,
 		KeepTill: snap.KeepUntil(), Wake: c.Next.State.Final(), Flag: snap.Outbox, FlagAt: c.Next.EndedAt,
+	}
+	if c.Next.State == task.Failed {
+		s.Bytes = int64(len(c.Payload))
 	}
 	if c.Expect == 0 {
 		if s.Spec, err = task.EncodeSpec(c.Spec); err != nil {

@@ -212,6 +212,12 @@ func (d *observed) Take(ctx context.Context, asks []task.RateAsk) (_ []task.Take
 	return d.Driver.Take(ctx, asks)
 }
 
+func (d *observed) Usage(ctx context.Context, project string) (_ task.Usage, err error) {
+	ctx, c := d.begin(ctx, "usage")
+	defer c.end(&err)
+	return d.Driver.Usage(ctx, project)
+}
+
 func (d *observed) Tally(ctx context.Context, owner string, minute int64, ts []Tally, ttl time.Duration) (err error) {
 	ctx, c := d.begin(ctx, "tally")
 	defer c.end(&err)

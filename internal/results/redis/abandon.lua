@@ -19,6 +19,10 @@ for _, id in ipairs(due) do
     redis.call('ZREM', tag .. 'fx:' .. project, id)
     redis.call('ZREM', tag .. 'lx:' .. endpoint, id)
     redis.call('ZREM', tag .. 'x', id)
+    local sum, n = string.match(redis.call('HGET', row, 'u') or '', '^(%S+) (%d+)$')
+    if sum and redis.call('HINCRBY', tag .. 'u:' .. project, sum, '-' .. n) == 0 then
+      redis.call('HDEL', tag .. 'u:' .. project, sum)
+    end
     redis.call('DEL', row)
     gone = gone + 1
   end

@@ -2,7 +2,7 @@
 -- KEYS: row, idempotency key (any when there is no digest)
 -- ARGV: id, fingerprint, key's end, tag, digest or '',
 --       project, endpoint, created, score if live, failed, expires, hidden,
---       AcceptBy, KeepTill (0: only say whose key it is), field, value …
+--       AcceptBy, KeepTill (0: only say whose key it is), field, value … (the last one is u: what the row takes up)
 local id, print, tag = ARGV[1], ARGV[2], ARGV[4]
 local digest = ARGV[5]
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -34,4 +34,5 @@ else
 end
 redis.call('PEXPIREAT', KEYS[1], ARGV[14])
 place(tag, id, ix)
+charge(tag, ix[1], nil, ARGV[#ARGV])
 return 1

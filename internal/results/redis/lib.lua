@@ -11,6 +11,25 @@ local function live(tag, id, ix)
   return new
 end
 
+-- charge changes a project's sums from what a row added before to what it adds
+-- now; see usage.go.
+local function charge(tag, project, old, new)
+  if (old or '') == new then
+    return
+  end
+  local sums = tag .. 'u:' .. project
+  if old and old ~= '' then
+    local sum, n = string.match(old, '^(%S+) (%d+)$')
+    if redis.call('HINCRBY', sums, sum, '-' .. n) == 0 then
+      redis.call('HDEL', sums, sum)
+    end
+  end
+  if new ~= '' then
+    local sum, n = string.match(new, '^(%S+) (%d+)$')
+    redis.call('HINCRBY', sums, sum, n)
+  end
+end
+
 -- place lists a row that was not there.
 local function place(tag, id, ix)
   if ix[7] == '0' then

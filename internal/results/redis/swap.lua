@@ -2,9 +2,9 @@
 -- KEYS: row, topics that wait for it
 -- ARGV: id, expected version, tag, channel prefix,
 --       project, endpoint, created, score if live, failed, expires, hidden,
---       KeepTill, wake, when flagged or -1, n, n fields to remove, field, value …
+--       KeepTill, wake, when flagged or -1, n, n fields to remove, field, value … (the last one is u: what the row takes up)
 local id, tag = ARGV[1], ARGV[3]
-local row = redis.call('HMGET', KEYS[1], 'v', 'k')
+local row = redis.call('HMGET', KEYS[1], 'v', 'k', 'u')
 if (row[1] or '0') ~= ARGV[2] then
   return redis.call('HMGET', KEYS[1], 'v', 'h', 's', 'f')
 end
@@ -29,6 +29,7 @@ else
   end
   move(tag, id, ix)
 end
+charge(tag, ix[1], row[3], ARGV[#ARGV])
 redis.call('PEXPIREAT', KEYS[1], ARGV[12])
 if ARGV[13] == '1' then
   for _, topic in ipairs(redis.call('SMEMBERS', KEYS[2])) do

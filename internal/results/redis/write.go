@@ -61,6 +61,7 @@ func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created,
 	if c.Result != nil {
 		args = append(args, "r", c.Result)
 	}
+	args = append(args, "u", charge(&c.Index, c.KeepTill))
 	reply, err := d.run(ctx, "create", createScript, []string{rowKey, idemKey}, args...)
 	if err != nil {
 		return results.Created{}, err
@@ -186,5 +187,6 @@ func parts(s *results.Swap) (remove, set []any) {
 			remove = append(remove, "a"+strconv.Itoa(old))
 		}
 	}
+	set = append(set, "u", charge(&s.Index, s.KeepTill))
 	return remove, set
 }

@@ -30,7 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	groups := []map[string]func(*kit){
 		createCases(), acceptCases(), swapCases(), partCases(), waitCases(), listCases(), pageCases(),
 		indexCases(), flagCases(), documentCases(), liveCases(),
-		quotaCases(), tallyCases(), rateCases(),
+		quotaCases(), tallyCases(), rateCases(), usageCases(),
 	}
 	for _, group := range groups {
 		for name, run := range group {

@@ -30,7 +30,7 @@ func (d *Driver) Create(ctx context.Context, c results.Create) (results.Created,
 				return err
 			}
 		}
-		n, err := insert(tx, c.Row, c.Index, millis(c.AcceptBy), millis(c.KeepTill), idem)
+		n, err := d.insert(tx, c.Row, c.Index, millis(c.AcceptBy), millis(c.KeepTill), idem)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (d *Driver) Abandon(ctx context.Context, now time.Time, limit int) (int, er
 	var n int
 	kept := d.millis()
 	err := d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) (err error) {
-		n, err = removeAll(tx, selectAbandoned, millis(now), kept, limit)
+		n, err = d.removeAll(tx, selectAbandoned, millis(now), kept, limit)
 		return err
 	})
 	if err != nil {
@@ -117,7 +117,7 @@ const selectForgotten = `SELECT n, id, idem FROM tasks WHERE keep_till <= ? ORDE
 func (d *Driver) Forget(ctx context.Context, _ string, _ time.Time) error {
 	now := d.millis()
 	return d.write(ctx, sqlitedb.Lazy, func(tx *sqlitedb.Tx) error {
-		if _, err := removeAll(tx, selectForgotten, now, forgetStep); err != nil {
+		if _, err := d.removeAll(tx, selectForgotten, now, forgetStep); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(forgetDocuments, now, forgetStep); err != nil {
@@ -129,7 +129,7 @@ func (d *Driver) Forget(ctx context.Context, _ string, _ time.Time) error {
 }
 
 // removeAll removes the rows of a query for n, id and idem.
-func removeAll(tx *sqlitedb.Tx, q string, args ...any) (int, error) {
+func (d *Driver) removeAll(tx *sqlitedb.Tx, q string, args ...any) (int, error) {
 	type row struct {
 		n        int64
 		id, idem string
@@ -145,7 +145,7 @@ func removeAll(tx *sqlitedb.Tx, q string, args ...any) (int, error) {
 		return 0, err
 	}
 	for _, r := range all {
-		if err := remove(tx, r.n, r.id, r.idem); err != nil {
+		if err := d.remove(tx, r.n, r.id, r.idem); err != nil {
 			return 0, err
 		}
 	}
@@ -154,9 +154,19 @@ func removeAll(tx *sqlitedb.Tx, q string, args ...any) (int, error) {
 
 // remove deletes a row with all its parts. A key that points to another row
 // by now stays.
-func remove(tx *sqlitedb.Tx, n int64, id, idem string) error {
+func (d *Driver) remove(tx *sqlitedb.Tx, n int64, id, idem string) error {
+	var project string
+	var live int
+	var bytes int64
+	found, err := tx.Row("DELETE FROM tasks WHERE n = ? RETURNING project, live, bytes", []any{n}, &project, &live, &bytes)
+	if err != nil {
+		return err
+	}
+	if found {
+		d.usages.add(tx, project, minus(takes(live, bytes)))
+	}
 	for _, q := range []string{
-		"DELETE FROM tasks WHERE n = ?", dropPayload, dropResult, "DELETE FROM attempts WHERE n = ?",
+		dropPayload, dropResult, "DELETE FROM attempts WHERE n = ?",
 	} {
 		if _, err := tx.Exec(q, n); err != nil {
 			return err
@@ -165,6 +175,6 @@ func remove(tx *sqlitedb.Tx, n int64, id, idem string) error {
 	if idem == "" {
 		return nil
 	}
-	_, err := tx.Exec("DELETE FROM idem WHERE key = ? AND id = ?", idem, id)
+	_, err = tx.Exec("DELETE FROM idem WHERE key = ? AND id = ?", idem, id)
 	return err
 }

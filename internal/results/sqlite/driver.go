@@ -23,6 +23,7 @@ type Driver struct {
 	leases leases
 	quotas quotas
 	rates  rates
+	usages usages
 
 	tallies tallies
 	reads   together
@@ -43,6 +44,9 @@ func Open(ctx context.Context, db *sqlitedb.DB, opts ...Option) (*Driver, error)
 	d.reads.d = d
 	for _, o := range opts {
 		o(d)
+	}
+	if err := d.usages.count(ctx, db); err != nil {
+		return nil, fmt.Errorf("open results: %w", err)
 	}
 	if !db.MayHaveLost() {
 		return d, nil

@@ -24,12 +24,13 @@ type indexed struct {
 	created, expires  int64
 	live, failed      int
 	hidden            int
+	bytes             int64
 }
 
 func indexOf(x results.Index) indexed {
 	i := indexed{
 		project: x.Project, endpoint: string(x.Endpoint), created: millis(x.Created),
-		live: int(x.Lane), failed: flag(x.Failed), hidden: flag(x.Hidden),
+		live: int(x.Lane), failed: flag(x.Failed), hidden: flag(x.Hidden), bytes: x.Bytes,
 	}
 	if x.Lane > 0 {
 		i.expires = millis(x.ExpiresAt)
@@ -50,9 +51,9 @@ func find(tx *sqlitedb.Tx, id task.ID, now int64) (present, error) {
 func findAny(tx *sqlitedb.Tx, id task.ID) (present, error) {
 	p := present{Row: results.Row{ID: id}}
 	x := &p.index
-	ok, err := tx.Row(`SELECT n, version, head, spec, project, endpoint, created, expires_at, live, failed, hidden, accept_by, keep_till, idem, flag
+	ok, err := tx.Row(`SELECT n, version, head, spec, project, endpoint, created, expires_at, live, failed, hidden, accept_by, keep_till, idem, flag, bytes
 		FROM tasks WHERE id = ?`, []any{string(id)}, &p.n, &p.Version, &p.Head, &p.Spec,
-		&x.project, &x.endpoint, &x.created, &x.expires, &x.live, &x.failed, &x.hidden, &p.acceptBy, &p.keepTill, &p.idem, &p.Flag)
+		&x.project, &x.endpoint, &x.created, &x.expires, &x.live, &x.failed, &x.hidden, &p.acceptBy, &p.keepTill, &p.idem, &p.Flag, &x.bytes)
 	if err != nil || !ok {
 		return present{}, err
 	}
@@ -60,7 +61,7 @@ func findAny(tx *sqlitedb.Tx, id task.ID) (present, error) {
 }
 
 // insert stores a row, in the place of one whose time is over.
-func insert(tx *sqlitedb.Tx, r results.Row, ix results.Index, acceptBy, keepTill int64, idem string) (n int64, err error) {
+func (d *Driver) insert(tx *sqlitedb.Tx, r results.Row, ix results.Index, acceptBy, keepTill int64, idem string) (n int64, err error) {
 	old, err := findAny(tx, r.ID)
 	if err != nil {
 		return 0, err
@@ -71,16 +72,17 @@ func insert(tx *sqlitedb.Tx, r results.Row, ix results.Index, acceptBy, keepTill
 		if keep == idem {
 			keep = ""
 		}
-		if err := remove(tx, old.n, string(r.ID), keep); err != nil {
+		if err := d.remove(tx, old.n, string(r.ID), keep); err != nil {
 			return 0, err
 		}
 	}
 	x := indexOf(ix)
+	d.usages.add(tx, x.project, takes(x.live, x.bytes))
 	return tx.Insert(`INSERT INTO tasks
-		(id, version, head, spec, project, endpoint, created, live, failed, hidden, expires_at, accept_by, keep_till, idem)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		(id, version, head, spec, project, endpoint, created, live, failed, hidden, expires_at, accept_by, keep_till, idem, bytes)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		string(r.ID), r.Version, nonNil(r.Head), nonNil(r.Spec), x.project, x.endpoint, x.created,
-		x.live, x.failed, x.hidden, x.expires, acceptBy, keepTill, idem)
+		x.live, x.failed, x.hidden, x.expires, acceptBy, keepTill, idem, x.bytes)
 }
 
 // Swap implements [results.Driver].
@@ -102,7 +104,7 @@ func (d *Driver) Swap(ctx context.Context, s results.Swap) (results.Swapped, err
 			return nil
 		}
 		out.OK = true
-		if err := apply(tx, &p, &s); err != nil {
+		if err := d.apply(tx, &p, &s); err != nil {
 			return err
 		}
 		if s.Wake {
@@ -116,12 +118,12 @@ func (d *Driver) Swap(ctx context.Context, s results.Swap) (results.Swapped, err
 	return out, nil
 }
 
-func apply(tx *sqlitedb.Tx, p *present, s *results.Swap) (err error) {
+func (d *Driver) apply(tx *sqlitedb.Tx, p *present, s *results.Swap) (err error) {
 	if p.Version == 0 {
 		row := results.Row{ID: s.ID, Version: s.Version, Head: s.Head, Spec: s.Spec}
-		p.n, err = insert(tx, row, s.Index, 0, millis(s.KeepTill), "")
+		p.n, err = d.insert(tx, row, s.Index, 0, millis(s.KeepTill), "")
 	} else {
-		err = update(tx, p, s)
+		err = d.update(tx, p, s)
 	}
 	if err != nil {
 		return err
@@ -144,7 +146,7 @@ func (d *Driver) Unflag(ctx context.Context, u results.Unflag) error {
 }
 
 // update writes the columns that no index has apart from those that moved.
-func update(tx *sqlitedb.Tx, p *present, s *results.Swap) error {
+func (d *Driver) update(tx *sqlitedb.Tx, p *present, s *results.Swap) error {
 	if _, err := tx.Exec("UPDATE tasks SET version = ?, head = ? WHERE n = ?", s.Version, nonNil(s.Head), p.n); err != nil {
 		return err
 	}
@@ -161,6 +163,15 @@ func update(tx *sqlitedb.Tx, p *present, s *results.Swap) error {
 	x := indexOf(s.Index)
 	if x == p.index {
 		return nil
+	}
+	d.usages.add(tx, x.project, takes(x.live, x.bytes).Add(minus(takes(p.index.live, p.index.bytes))))
+	if was := p.index; was.bytes != x.bytes {
+		if _, err := tx.Exec("UPDATE tasks SET bytes = ? WHERE n = ?", x.bytes, p.n); err != nil {
+			return err
+		}
+		if was.bytes = x.bytes; x == was {
+			return nil
+		}
 	}
 	_, err := tx.Exec(`UPDATE tasks SET project = ?, endpoint = ?, created = ?, live = ?, failed = ?, hidden = ?, expires_at = ? WHERE n = ?`,
 		x.project, x.endpoint, x.created, x.live, x.failed, x.hidden, x.expires, p.n)
