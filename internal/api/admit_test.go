@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -126,7 +127,7 @@ func (s *stuck) Accept(ctx context.Context, sub lifecycle.Submission) (lifecycle
 // byHeader says who calls by a header.
 type byHeader struct{}
 
-func (byHeader) Authenticate(r *http.Request) (auth.Principal, error) {
+func (byHeader) Authenticate(r *http.Request, _ netip.Addr) (auth.Principal, error) {
 	return auth.Principal{Project: project, Scopes: []auth.Scope{auth.ScopeAdmin}, KeyID: r.Header.Get("X-Who")}, nil
 }
 
