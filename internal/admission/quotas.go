@@ -53,9 +53,15 @@ func NewQuotas(m Meter) *Quotas {
 	return &Quotas{meter: m, now: time.Now, projects: make(map[string]*tab)}
 }
 
+// The quotas' names.
+const (
+	QuotaTasks = "waiting_tasks"
+	QuotaBytes = "payload_bytes"
+)
+
 // Excess is a quota that is used up.
 type Excess struct {
-	Quota      string // waiting_tasks or payload_bytes
+	Quota      string
 	Used, Most int64
 }
 
@@ -98,9 +104,9 @@ func (q *Quotas) Keeps(ctx context.Context, project string, may task.Quotas, byt
 func exceeds(u task.Usage, may task.Quotas, bytes int64) *Excess {
 	switch {
 	case may.WaitingTasks > 0 && u.WaitingTasks >= may.WaitingTasks:
-		return &Excess{"waiting_tasks", u.WaitingTasks, may.WaitingTasks}
+		return &Excess{QuotaTasks, u.WaitingTasks, may.WaitingTasks}
 	case may.PayloadBytes > 0 && (u.Bytes()+bytes > may.PayloadBytes || u.Bytes() >= may.PayloadBytes):
-		return &Excess{"payload_bytes", u.Bytes(), may.PayloadBytes}
+		return &Excess{QuotaBytes, u.Bytes(), may.PayloadBytes}
 	}
 	return nil
 }

@@ -43,6 +43,8 @@ type Results interface {
 	Attempts(ctx context.Context, id task.ID) ([]task.Attempt, error)
 	List(ctx context.Context, q task.Query) (task.Page, error)
 	Depths(ctx context.Context, project string, ep task.EndpointID) (task.Depths, error)
+	// Usage tells what a project uses of its quotas.
+	Usage(ctx context.Context, project string) (task.Usage, error)
 	// Figures returns those of the last minutes, in the order of eps.
 	Figures(ctx context.Context, eps []task.EndpointID, now time.Time) ([]task.Figures, error)
 	// Circuits returns those that are not closed.
@@ -167,6 +169,14 @@ type Rates interface {
 	Take(ctx context.Context, name string, rate task.Rate) admission.Pass
 }
 
+// Quotas holds projects to how much they may have; nil is "it may".
+type Quotas interface {
+	// Admit takes in a task with a payload of so many bytes.
+	Admit(ctx context.Context, project string, may task.Quotas, bytes int64) *admission.Excess
+	// Full only looks.
+	Full(ctx context.Context, project string, may task.Quotas) *admission.Excess
+}
+
 // URLChecker says what is wrong with a handler's URL.
 type URLChecker func(url string) (detail string, ok bool)
 
@@ -180,7 +190,8 @@ type Check struct {
 	Ready func(ctx context.Context) error
 }
 
-// Deps are what the API stands on. All are required but Ready and Rates.
+// Deps are what the API stands on. All are required but Ready, Rates and
+// Quotas.
 type Deps struct {
 	Engine    Engine
 	Results   Results
@@ -196,7 +207,9 @@ type Deps struct {
 	CheckURL  URLChecker
 	// Rates is asked only where there is a limit; nil: there are none.
 	Rates Rates
-	Ready []Check
+	// Quotas is asked for everything that brings tasks; nil: there are none.
+	Quotas Quotas
+	Ready  []Check
 }
 
 // Options of a [Server]. Zero values get the defaults.

@@ -52,6 +52,11 @@ func (s *Server) bulk(c echo.Context, action bulk.Action) error {
 		}
 		return s.json(c, http.StatusOK, viewPreview(&p))
 	}
+	if action == bulk.Retry {
+		if err := s.fullFor(ctx, r.Project); err != nil {
+			return err
+		}
+	}
 	job, err := s.Jobs.Start(ctx, r)
 	if err != nil {
 		return err

@@ -99,12 +99,19 @@ func (s *Server) wantedProject(name string, old *task.Project, given *string) (n
 
 // GetProject shows a project.
 func (s *Server) GetProject(c echo.Context, name gen.ProjectName) error {
-	s.refresh(c.Request().Context())
+	ctx := c.Request().Context()
+	s.refresh(ctx)
 	p, ok := s.Projects.Project(name)
 	if !ok {
 		return noProject()
 	}
-	return s.json(c, http.StatusOK, s.viewProject(p))
+	view := s.viewProject(p)
+	if used, err := s.Results.Usage(ctx, name); err == nil {
+		view.Usage = &gen.ProjectUsage{WaitingTasks: used.WaitingTasks, WaitingBytes: used.WaitingBytes, KeptBytes: used.KeptBytes}
+	} else {
+		s.opt.Logger.WarnContext(ctx, "what a project uses cannot be read", "project", name, "error", err)
+	}
+	return s.json(c, http.StatusOK, view)
 }
 
 // ListProjects lists a page of projects by name.

@@ -1,8 +1,12 @@
 package api
 
 import (
+	"context"
+
+	"github.com/taskgate/taskgate/internal/admission"
 	"github.com/taskgate/taskgate/internal/api/gen"
 	"github.com/taskgate/taskgate/internal/auth"
+	"github.com/taskgate/taskgate/internal/lifecycle"
 	"github.com/taskgate/taskgate/internal/task"
 )
 
@@ -52,4 +56,34 @@ func viewQuotas(q task.Quotas) *gen.Quotas {
 	return &gen.Quotas{
 		Rate: viewRate(q.Rate), WaitingTasks: unlessZero(q.WaitingTasks), PayloadBytes: unlessZero(q.PayloadBytes),
 	}
+}
+
+// admitTask counts a task against its project's quotas.
+func (s *Server) admitTask(ctx context.Context, sub *lifecycle.Submission) error {
+	if s.Quotas == nil {
+		return nil
+	}
+	return excess(s.Quotas.Admit(ctx, sub.Project, s.quotasOf(sub.Project), int64(len(sub.Payload))))
+}
+
+// fullFor is the refusal of what brings tasks to a project that has as much as
+// it may have.
+func (s *Server) fullFor(ctx context.Context, project string) error {
+	if s.Quotas == nil {
+		return nil
+	}
+	return excess(s.Quotas.Full(ctx, project, s.quotasOf(project)))
+}
+
+// inWhat are the quotas in words.
+var inWhat = map[string]string{
+	admission.QuotaTasks: "%s: the project has %d tasks that have not ended, and may have %d",
+	admission.QuotaBytes: "%s: the project's payloads have %d bytes, and may have %d",
+}
+
+func excess(e *admission.Excess) error {
+	if e == nil {
+		return nil
+	}
+	return task.Errorf(task.CodeQuotaExceeded, inWhat[e.Quota], e.Quota, e.Used, e.Most)
 }

@@ -1,10 +1,13 @@
 package api_test
 
 import (
+	"context"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/taskgate/taskgate/internal/admission"
 	"github.com/taskgate/taskgate/internal/api"
 	"github.com/taskgate/taskgate/internal/api/gen"
 	"github.com/taskgate/taskgate/internal/auth"
@@ -78,5 +81,62 @@ func TestProjectQuotas(t *testing.T) {
 		if d := cmp.Diff(shown(cl.send(t, "PUT", "/v1/projects/acme", c.body)), c.want); d != "" {
 			t.Errorf("%s: %s", c.body, d)
 		}
+	}
+}
+
+// spent is a project that has as much as it may have.
+type spent struct{ excess *admission.Excess }
+
+func (f *spent) Admit(context.Context, string, task.Quotas, int64) *admission.Excess { return f.excess }
+
+func (f *spent) Full(context.Context, string, task.Quotas) *admission.Excess { return f.excess }
+
+func TestQuotaExceeded(t *testing.T) {
+	w := newWorld()
+	quotas := &spent{}
+	c := newClient(t, w.server(t, func(d *api.Deps, _ *api.Options) { d.Quotas = quotas }))
+	ended := c.send(t, "POST", "/v1/tasks", `{"endpoint":"emails"}`).task.Id
+	c.send(t, "POST", "/v1/tasks/"+ended+"/cancel", "").wantStatus(t, 200)
+	waits := c.send(t, "POST", "/v1/tasks", `{"endpoint":"emails"}`, `Idempotency-Key: "k"`).task.Id
+	accepted := len(w.tasks)
+
+	quotas.excess = &admission.Excess{Quota: admission.QuotaTasks, Used: 12, Most: 10}
+	a := c.send(t, "POST", "/v1/tasks", `{"endpoint":"emails"}`)
+	a.want(t, 429, "quota_exceeded")
+	if d := *a.problem.Detail; !strings.Contains(d, "waiting_tasks") || !strings.Contains(d, "12") || !strings.Contains(d, "10") {
+		t.Errorf("detail %q", d)
+	}
+	if a.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	c.send(t, "POST", "/v1/endpoints/emails/tasks", `raw`, "Content-Type: text/plain").want(t, 429, "quota_exceeded")
+	c.send(t, "POST", "/v1/tasks/"+ended+"/retry", "").want(t, 429, "quota_exceeded")
+	c.send(t, "POST", "/v1/tasks/retry", `{"filter":{"endpoint":"emails"}}`).want(t, 429, "quota_exceeded")
+	if len(w.tasks) != accepted {
+		t.Error("accepted, and refused")
+	}
+	// A repeat is answered with what was accepted.
+	if a = c.send(t, "POST", "/v1/tasks", `{"endpoint":"emails"}`, `Idempotency-Key: "k"`); a.Code != 202 || a.task.Id != waits {
+		t.Errorf("a repeat: %d %s", a.Code, a.Body)
+	}
+	// What waits and runs now takes up no more; neither does a look.
+	c.send(t, "POST", "/v1/tasks/"+waits+"/retry", "").wantStatus(t, 202)
+	c.send(t, "POST", "/v1/tasks/retry", `{"filter":{"endpoint":"emails"},"dry_run":true}`).wantStatus(t, 200)
+}
+
+func TestProjectUsage(t *testing.T) {
+	w := newWorld()
+	w.used = map[string]task.Usage{project: {WaitingTasks: 3, WaitingBytes: 2, KeptBytes: 1}}
+	c := newClient(t, w.server(t))
+	var p gen.Project
+	decode(t, c.send(t, "GET", "/v1/projects/"+project, "").Body.Bytes(), &p)
+	if d := cmp.Diff(p.Usage, &gen.ProjectUsage{WaitingTasks: 3, WaitingBytes: 2, KeptBytes: 1}); d != "" {
+		t.Error(d)
+	}
+	w.fail["usage"] = task.Errorf(task.CodeUnavailable, "the task store cannot be reached now")
+	a := c.send(t, "GET", "/v1/projects/"+project, "")
+	a.wantStatus(t, 200)
+	if strings.Contains(a.Body.String(), "usage") {
+		t.Errorf("got %s", a.Body)
 	}
 }

@@ -65,6 +65,9 @@ func (s *Server) fromJSON(ctx context.Context, own *call, in *gen.TaskSubmission
 func (s *Server) accept(c echo.Context, sub lifecycle.Submission, wait time.Duration) error {
 	ctx := c.Request().Context()
 	s.extend(c, wait)
+	if over := s.admitTask(ctx, &sub); over != nil && sub.Late == nil {
+		sub.Late = over // unless it repeats what was accepted
+	}
 	receipt, err := s.Engine.Accept(ctx, sub)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -173,7 +174,15 @@ func (s *Server) CancelTask(c echo.Context, id gen.TaskId) error {
 
 // RetryTask replays a task or runs a waiting one now.
 func (s *Server) RetryTask(c echo.Context, id gen.TaskId) error {
-	return s.change(c, id, http.StatusAccepted, s.Engine.Retry)
+	return s.change(c, id, http.StatusAccepted, func(ctx context.Context, project string, id task.ID) (*task.Snapshot, error) {
+		if over := s.fullFor(ctx, project); over != nil {
+			// What waits already and runs now takes up no more than before.
+			if snap, err := s.Engine.Find(ctx, project, id); err != nil || snap.State.Final() {
+				return nil, cmp.Or(err, over)
+			}
+		}
+		return s.Engine.Retry(ctx, project, id)
+	})
 }
 
 func (s *Server) change(

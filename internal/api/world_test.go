@@ -54,6 +54,7 @@ type world struct {
 	circuits map[task.EndpointID]task.StoredCircuit
 	logged   strings.Builder
 	changed  chan struct{} // closed and replaced when log grows
+	used     map[string]task.Usage
 }
 
 type stored struct {
@@ -279,6 +280,12 @@ func (w *world) GetMany(_ context.Context, ids []task.ID) ([]task.Snapshot, erro
 		}
 	}
 	return out, w.enter("get many")
+}
+
+func (w *world) Usage(_ context.Context, project string) (task.Usage, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.used[project], w.enter("usage")
 }
 
 func (w *world) Depths(_ context.Context, project string, ep task.EndpointID) (task.Depths, error) {

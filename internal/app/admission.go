@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/taskgate/taskgate/internal/api"
+	"github.com/taskgate/taskgate/internal/lifecycle"
 	"github.com/taskgate/taskgate/internal/results"
 	"github.com/taskgate/taskgate/internal/task"
 	"github.com/taskgate/taskgate/internal/telemetry"
@@ -127,4 +128,40 @@ func (o requests) refused(a *api.Access) {
 	if refusals[a.Code] {
 		o.m.Refused(string(a.Code))
 	}
+}
+
+// quotasOf are a project's quotas.
+func (a *App) quotasOf(b *backends, project string) task.Quotas {
+	if p, ok := b.registry.Project(project); ok {
+		return p.Quotas.Or(a.quotas())
+	}
+	return a.quotas()
+}
+
+// keeps decides about the payloads of failed tasks, and counts those that are
+// not kept.
+func (a *App) keeps(b *backends) func(ctx context.Context, project string, bytes int) bool {
+	return func(ctx context.Context, project string, bytes int) bool {
+		ok := b.quotas.Keeps(ctx, project, a.quotasOf(b, project), int64(bytes))
+		if !ok {
+			a.metrics.PayloadDropped(project)
+		}
+		return ok
+	}
+}
+
+// roomy makes a bulk job wait while its project has as many tasks as it may
+// have: that is the trouble of a moment, and no task's outcome.
+type roomy struct {
+	*lifecycle.Engine
+
+	a *App
+	b *backends
+}
+
+func (r roomy) RetryIf(ctx context.Context, project string, id task.ID, holds lifecycle.Condition) (*task.Snapshot, error) {
+	if e := r.b.quotas.Admit(ctx, project, r.a.quotasOf(r.b, project), 0); e != nil {
+		return nil, task.Errorf(task.CodeUnavailable, "the project's quota %s is used up", e.Quota)
+	}
+	return r.Engine.RetryIf(ctx, project, id, holds)
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/taskgate/taskgate/internal/admission"
 	"github.com/taskgate/taskgate/internal/api"
 	"github.com/taskgate/taskgate/internal/broker"
 	"github.com/taskgate/taskgate/internal/broker/rabbit"
@@ -42,6 +43,7 @@ type backends struct {
 	canary   *broker.Canary // nil: this process delivers nothing
 	// settings is what is wrong with those of Redis, as last seen.
 	settings atomic.Pointer[[]string]
+	quotas   *admission.Quotas
 
 	regDriver registry.Driver
 	// warnings are what is not as it should be with the servers; nil: none.
@@ -64,9 +66,10 @@ func (a *App) open(ctx context.Context) (*backends, error) {
 	if a.cfg.Role != config.Gateway {
 		b.canary = broker.NewCanary(b.queue, a.now, a.log)
 	}
+	b.quotas = admission.NewQuotas(b.store)
 	opt := lifecycle.Options{
 		Owner: a.owner, KeepPayload: a.cfg.KeepPayload, PublishTimeout: a.cfg.PublishTimeout, Logger: a.log,
-		Observer: a.metrics, CallbackBody: api.CallbackBody, Now: a.now,
+		Observer: a.metrics, CallbackBody: api.CallbackBody, Now: a.now, Keeps: a.keeps(b),
 	}
 	if b.redis != nil {
 		opt.Life = b.redis.Life

@@ -30,13 +30,13 @@ func (a *App) gateway(ctx context.Context, b *backends) error {
 	if err != nil {
 		return err
 	}
-	jobs := bulk.New(b.store, b.engine, bulk.Options{Owner: a.owner, Stopping: a.stopping.Done(), Logger: a.log})
+	jobs := bulk.New(b.store, roomy{b.engine, a, b}, bulk.Options{Owner: a.owner, Stopping: a.stopping.Done(), Logger: a.log})
 	a.background("bulk jobs", jobs.Run)
 	others := &peers{store: b.store, owner: a.owner}
 	a.background("number of gateways", others.run)
 	deps := api.Deps{
-		Rates: admission.NewRates(b.store, others.count),
-		Jobs:  jobs, Projects: b.registry, Keys: b.registry,
+		Rates: admission.NewRates(b.store, others.count), Quotas: b.quotas,
+		Jobs: jobs, Projects: b.registry, Keys: b.registry,
 		Engine: a.engine(b), Results: b.store, Waiter: waiter{hub, a.stopping, a.metrics}, Endpoints: b.registry,
 		Trials: trials{calls},
 		Queues: b.queue, Secrets: b.secrets, Auth: who,

@@ -199,7 +199,7 @@ func (b *beginning) end(
 	}
 	c := task.Change{Expect: expect, Next: next, Spec: &b.m.Spec}
 	if s == task.Failed {
-		c.Payload = nonNil(b.m.Payload)
+		b.e.keepFailed(ctx, &c, b.m.Payload)
 	}
 	if running {
 		c.Attempts = []task.Attempt{openAttempt(&base, task.ReasonLostWorker)}
@@ -308,6 +308,18 @@ func (e *Engine) keep(payload []byte) []byte {
 	return nonNil(payload)
 }
 
+// keepFailed keeps the payload of a task that fails, so that the dead letter can
+// be replayed, as long as its project may keep more of them.
+func (e *Engine) keepFailed(ctx context.Context, c *task.Change, payload []byte) {
+	if e.opt.Keeps != nil && len(payload) > 0 && !e.opt.Keeps(ctx, c.Spec.Project, len(payload)) {
+		c.DropPayload = true
+		e.opt.Logger.WarnContext(ctx, "payload of a failed task not kept: its project has as many as it may have",
+			"project", c.Spec.Project, "task", c.Spec.ID, "bytes", len(payload))
+		return
+	}
+	c.Payload = nonNil(payload)
+}
+
 // openAttempt is the running attempt of r, ended by something other than its
 // own settlement.
 func openAttempt(r *task.Record, why task.Reason) task.Attempt {
@@ -395,7 +407,7 @@ func (s *settlement) write(ctx context.Context, running task.Record, expect int6
 	}
 	switch {
 	case next.State == task.Failed:
-		c.Payload = nonNil(s.Message.Payload) // a dead letter can be replayed
+		s.e.keepFailed(ctx, &c, s.Message.Payload)
 	case next.State == task.Succeeded && len(s.Message.Payload) > s.e.opt.KeepPayload:
 		c.DropPayload = true // kept since it failed in an earlier generation
 	case expect == 0:

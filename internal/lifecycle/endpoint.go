@@ -28,7 +28,8 @@ func (e *Engine) EndOrphan(ctx context.Context, m *task.Message) error {
 		if !ok {
 			return nil
 		}
-		c := task.Change{Expect: expect, Next: next, Spec: &m.Spec, Payload: nonNil(m.Payload)}
+		c := task.Change{Expect: expect, Next: next, Spec: &m.Spec}
+		e.keepFailed(ctx, &c, m.Payload)
 		reply, err := e.swap(ctx, c)
 		if err != nil {
 			return err

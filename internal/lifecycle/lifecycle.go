@@ -99,6 +99,10 @@ type Options struct {
 	// KeepPayload is the largest payload kept beside a record that has not
 	// failed. Failed tasks keep theirs whole.
 	KeepPayload int
+	// Keeps reports whether so many bytes of a failed task's payload may be
+	// kept; nil: all may. The payload that may not is dropped, and replaying
+	// its task is task.CodePayloadNotKept.
+	Keeps func(ctx context.Context, project string, bytes int) bool
 	// AcceptWithin is how long an acceptance may take before it is taken for
 	// abandoned.
 	AcceptWithin time.Duration

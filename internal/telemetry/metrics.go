@@ -47,6 +47,7 @@ type Metrics struct {
 	certificateEnd prometheus.Gauge
 	certificates   handles[string, prometheus.Counter]
 	refused handles[string, prometheus.Counter]
+	dropped handles[string, prometheus.Counter]
 
 	spans  handles[string, prometheus.Counter]
 	sweeps handles[string, prometheus.Counter]
@@ -92,6 +93,7 @@ func (m *Metrics) http(f factory) {
 	m.certificateEnd = f.gauge(metricCertificateEnd).WithLabelValues()
 	m.certificates.make = of(f.counter(metricCertificates))
 	m.refused.make = of(f.counter(metricRefused))
+	m.dropped.make = of(f.counter(metricDropped))
 }
 
 func (m *Metrics) broker(f factory) {
@@ -145,6 +147,9 @@ func (m *Metrics) RequestEnded(route, method string, status int, took time.Durat
 
 // Refused notes a request that a limit refused.
 func (m *Metrics) Refused(code string) { m.refused.get(code).Inc() }
+
+// PayloadDropped notes a failed task whose payload was not kept.
+func (m *Metrics) PayloadDropped(project string) { m.dropped.get(project).Inc() }
 
 func class(status int) string {
 	const classes = "1xx2xx3xx4xx5xx"

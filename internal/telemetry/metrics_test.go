@@ -68,6 +68,7 @@ func exercise(m *Metrics) {
 	m.Certificate(time.Unix(1, 0))
 	m.CertificateRead(false)
 	m.Refused("overloaded")
+	m.PayloadDropped("p")
 	m.Swept(true, 1, 2, 3, nil)
 	m.Exported(3, nil)
 	m.Pull(Sources{

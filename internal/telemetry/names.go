@@ -34,6 +34,7 @@ const (
 	metricRefused
 	metricPlaces
 	metricBodies
+	metricDropped
 
 	metricPublishes
 	metricConfirmTime
@@ -118,6 +119,8 @@ var catalogue = [metricCount]entry{
 		"API requests that are worked with broker and store (working), that wait for it (queued), and long-polls (polls, of at most polls_limit).",
 	},
 	metricBodies: {"http_body_bytes", gauge, "what", "Bytes of request bodies held now (held), and at most (limit)."},
+
+	metricDropped: {"payloads_not_kept_total", counter, "project", "Failed tasks whose payload was not kept for a replay, since the project keeps as many bytes as it may."},
 
 	metricPublishes:   {"broker_publishes_total", counter, "kind outcome", "Messages given to the broker: stored, refused (surely not stored) or unknown."},
 	metricConfirmTime: {"broker_confirm_seconds", histogram, "kind", "Time from a publish to the confirm that the message is stored."},
