@@ -46,8 +46,8 @@ type Metrics struct {
 	authFailures   handles[string, prometheus.Counter]
 	certificateEnd prometheus.Gauge
 	certificates   handles[string, prometheus.Counter]
-	refused handles[string, prometheus.Counter]
-	dropped handles[string, prometheus.Counter]
+	refused        handles[string, prometheus.Counter]
+	dropped        handles[string, prometheus.Counter]
 
 	spans  handles[string, prometheus.Counter]
 	sweeps handles[string, prometheus.Counter]

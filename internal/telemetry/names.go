@@ -113,7 +113,7 @@ var catalogue = [metricCount]entry{
 	metricAuthFailures:   {"auth_failures_total", counter, "outcome", "Failed authentications: refused (401), or slowed (429 before anything was looked up)."},
 	metricCertificateEnd: {"tls_certificate_expiry_timestamp_seconds", gauge, "", "End of the API's certificate; 0 when it speaks HTTP."},
 	metricCertificates:   {"tls_certificate_reads_total", counter, "outcome", "Changed certificates: taken, or refused because the files are broken."},
-	metricRefused: {"http_refused_total", counter, "code", "API requests refused before anything was done for them: rate_limited, quota_exceeded, overloaded."},
+	metricRefused:        {"http_refused_total", counter, "code", "API requests refused before anything was done for them: rate_limited, quota_exceeded, overloaded."},
 	metricPlaces: {
 		"http_places", gauge, "what",
 		"API requests that are worked with broker and store (working), that wait for it (queued), and long-polls (polls, of at most polls_limit).",
