@@ -236,7 +236,8 @@ func (s *session) retrying(resp *http.Response, err error) {
 
 // refusal makes a failure of an answer that is not 2xx.
 func refusal(resp *http.Response, body []byte) error {
-	f := &failure{exit: ExitNo, Status: resp.StatusCode, Code: "http", Title: http.StatusText(resp.StatusCode)}
+	title := cmp.Or(http.StatusText(resp.StatusCode), fmt.Sprintf("HTTP %d", resp.StatusCode))
+	f := &failure{exit: ExitNo, Status: resp.StatusCode, Code: "http", Title: title}
 	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
 		f.exit = ExitUnavailable
 	}
