@@ -33,7 +33,7 @@ func scenarios() []Scenario {
 	return []Scenario{
 		kills, stops, rolling, diskFull, damage,
 		rabbitFaults, rabbitCluster, redisFaults,
-		handlers, clocks, poison, backlog,
+		handlers, clocks, poison, backlog, overload,
 	}
 }
 
