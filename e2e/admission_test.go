@@ -120,7 +120,7 @@ func TestKeyRate(t *testing.T) {
 						t.Errorf("%d %s", r.status, r.raw)
 						return
 					}
-					if p := r.header.Get("RateLimit-Policy"); p != `"key";q=10;w=1` {
+					if p := r.header.Get("Ratelimit-Policy"); p != `"key";q=10;w=1` {
 						t.Errorf("policy %q", p)
 						return
 					}

@@ -206,7 +206,7 @@ func metric(t *testing.T, p *rig.Process, name string) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := (&http.Client{Timeout: requestLimit}).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

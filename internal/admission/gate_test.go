@@ -78,7 +78,7 @@ func TestGateIsBounded(t *testing.T) {
 		if g.Refuses("a") {
 			t.Error("refuses though one may wait")
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		synctest.Wait()
 		for _, c := range all[5:8] {
 			wantRefused(t, "one that waited long enough", c)
@@ -145,9 +145,9 @@ func TestGateHastensWhenTheQueueStands(t *testing.T) {
 					g.Enter(ctx, "b")
 				}
 			}()
-			time.Sleep(small.Patience / 4)
+			<-time.After(small.Patience / 4)
 		}
-		time.Sleep(small.Patience)
+		<-time.After(small.Patience)
 		if got := wait(); got != small.Haste {
 			t.Errorf("beside a queue that stands one waits for %s", got)
 		}
@@ -194,7 +194,7 @@ func TestGateModel(t *testing.T) {
 					if now := in.Add(1); now > most.Load() {
 						most.Store(now)
 					}
-					time.Sleep(hold)
+					<-time.After(hold)
 					in.Add(-1)
 					g.Leave(name)
 				})

@@ -25,7 +25,7 @@ func (m *meter) Usage(context.Context, string) (task.Usage, error) {
 	m.looks++
 	u, away := m.usage, m.away
 	m.mu.Unlock()
-	time.Sleep(time.Millisecond)
+	<-time.After(time.Millisecond)
 	if away {
 		return task.Usage{}, errors.New("away")
 	}
@@ -67,7 +67,7 @@ func TestQuotas(t *testing.T) {
 		}
 		// As soon as tasks have ended more may come.
 		m.add(task.Usage{WaitingTasks: -50, WaitingBytes: -50})
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if e := submit(9000); e != nil {
 			t.Errorf("%+v", e)
 		}
@@ -93,7 +93,7 @@ func TestQuotasWithoutTheStore(t *testing.T) {
 			if q.Admit(t.Context(), "p", may, 1) == nil {
 				passed++
 			}
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 		}
 		if passed != 40 {
 			t.Errorf("%d passed while the store was away", passed)

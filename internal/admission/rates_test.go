@@ -31,7 +31,7 @@ func (s *source) Take(ctx context.Context, asks []task.RateAsk) ([]task.Taken, e
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}
-	time.Sleep(time.Millisecond)
+	<-time.After(time.Millisecond)
 	if away {
 		return nil, errors.New("away")
 	}
@@ -70,7 +70,7 @@ func flood(t *testing.T, r *admission.Rates, rate task.Rate, during time.Duratio
 				t.Error("refused without a wait")
 			}
 		})
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond)
 	}
 	wg.Wait()
 	return passed.Load()
@@ -109,7 +109,7 @@ func TestRatesWhoWaitsPasses(t *testing.T) {
 			if p.OK || p.Wait <= 0 || p.Wait > 500*time.Millisecond {
 				t.Fatalf("%+v", p)
 			}
-			time.Sleep(p.Wait + 2*time.Millisecond)
+			<-time.After(p.Wait + 2*time.Millisecond)
 			if p = r.Take(t.Context(), "k", rate); !p.OK {
 				t.Fatalf("after the wait: %+v", p)
 			}
@@ -162,7 +162,7 @@ func TestRatesChange(t *testing.T) {
 		}
 		high := task.Rate{PerSecond: 100, Burst: 1}
 		p := r.Take(t.Context(), "k", high)
-		time.Sleep(p.Wait + 2*time.Millisecond)
+		<-time.After(p.Wait + 2*time.Millisecond)
 		if next := r.Take(t.Context(), "k", high); !next.OK || p.Wait > 20*time.Millisecond {
 			t.Errorf("a higher rate holds only later: %+v, %+v", p, next)
 		}

@@ -52,7 +52,12 @@ func (s *Server) bulk(c echo.Context, action bulk.Action) error {
 		}
 		return s.json(c, http.StatusOK, viewPreview(&p))
 	}
-	if action == bulk.Retry {
+	return s.startJob(c, r)
+}
+
+func (s *Server) startJob(c echo.Context, r bulk.Request) error {
+	ctx := c.Request().Context()
+	if r.Action == bulk.Retry {
 		if err := s.fullFor(ctx, r.Project); err != nil {
 			return err
 		}
@@ -61,7 +66,7 @@ func (s *Server) bulk(c echo.Context, action bulk.Action) error {
 	if err != nil {
 		return err
 	}
-	own.target = job.ID
+	callOf(c).target = job.ID
 	c.Response().Header().Set(echo.HeaderLocation, jobPath(job.ID))
 	return s.json(c, http.StatusAccepted, viewJob(&job))
 }

@@ -41,7 +41,11 @@ var rooms = []room{
 	{"internal/dispatch", []string{"internal/task", "internal/lifecycle", "internal/signing"}, "delivery must work with every queue and store, and without an API"},
 	{"internal/admission", []string{"internal/task"}, "what refuses requests must not depend on what they would cost"},
 	{".", nil, "the module's root holds the contract, for the API and its clients"},
-	{"internal/api", []string{".", "internal/task", "internal/lifecycle", "internal/bulk", "internal/auth", "internal/admission"}, "the API must work with every queue and store, and without delivery"},
+	{
+		"internal/api",
+		[]string{".", "internal/task", "internal/lifecycle", "internal/bulk", "internal/auth", "internal/admission"},
+		"the API must work with every queue and store, and without delivery",
+	},
 
 	{"internal/app", []string{"internal"}, "the composition root is the one place that knows everything below"},
 	{"internal/contracttest", []string{"."}, "it judges by the contract alone: what the server's code says of itself proves nothing"},
