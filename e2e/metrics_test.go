@@ -81,6 +81,24 @@ func (in *installation) traffic(t *testing.T) (ep string) {
 	return ep
 }
 
+// down makes an endpoint that is not called any more: what shows trouble has
+// to be seen as well.
+func (in *installation) down(t *testing.T) {
+	t.Helper()
+	h := serve(t, status(500))
+	ep := in.lasting(t, h.URL)
+	in.patch(t, ep, obj{
+		"circuit_breaker": obj{"min_attempts": 2, "cool_down": "1h"},
+		"retry":           obj{"min_backoff": "100ms", "max_backoff": "100ms", "max_attempts": 100},
+	})
+	for range 3 {
+		in.submit(t, ep, nil)
+	}
+	until(t, "an open circuit is told", func() bool {
+		return in.value(t, "taskgate_endpoint_breaker_open", `endpoint="`+ep+`"`) >= 1
+	})
+}
+
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	installations(t, with(), func(t *testing.T, in *installation) {
@@ -108,6 +126,7 @@ func TestMetrics(t *testing.T) {
 		} {
 			until(t, c.name+strings.Join(c.labels, ","), func() bool { return in.value(t, c.name, c.labels...) == c.want })
 		}
+		in.down(t)
 		in.judge(t)
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -110,6 +111,9 @@ func atEnd(f func()) {
 }
 
 func TestMain(m *testing.M) {
+	// Whoever starts the tests may have hangups ignored (nohup), and the programs
+	// that they start would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	code := m.Run()
 	for _, cleanup := range slices.Backward(cleanups) {
 		cleanup()

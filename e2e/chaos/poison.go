@@ -31,6 +31,11 @@ func runPoison(t *testing.T, w *World) {
 		in.Namespace + ".v1.quarantine", in.Namespace + ".v1.unroutable",
 	}
 	bodies := []string{"", "{", "\x00\xff", `{"v":99}`, strings.Repeat("x", 100_000)}
+	// A RabbitMQ of 3.10 may close the connection of a dispatcher that begins to
+	// consume a queue while it is being made; what comes again then is announced,
+	// and no work of the poison.
+	w.Until(t, time.Minute, "the endpoint works", func() bool { return l.Receiver.Committed() >= 20 })
+	before := suspects(l)
 	sent := 0
 	for range Pick(w, 1, 10) {
 		for _, queue := range queues {
@@ -50,11 +55,22 @@ func runPoison(t *testing.T, w *World) {
 	if v.Announced > 0 {
 		t.Errorf("%d neighbours were done twice", v.Announced)
 	}
-	for _, c := range l.Receiver.Calls() {
-		if c.Suspect {
+	for id, c := range suspects(l) {
+		if _, ok := before[id]; !ok {
 			t.Errorf("a neighbour was delivered again: %+v", c)
 		}
 	}
+}
+
+// suspects are calls that were said to be maybe not the first, by task.
+func suspects(l *Ledger) map[string]Call {
+	found := map[string]Call{}
+	for _, c := range l.Receiver.Calls() {
+		if c.Suspect {
+			found[c.ID] = c
+		}
+	}
+	return found
 }
 
 // endpointQueue is the part of the queue's name that names an endpoint.
