@@ -124,7 +124,10 @@ func TestCanary(t *testing.T) {
 				t.Errorf("not stalled: %+v", s)
 			}
 		}
-		if n := len(d.waiting); n > 70 {
+		d.mu.Lock()
+		n := len(d.waiting)
+		d.mu.Unlock()
+		if n > 70 {
 			t.Errorf("%d pile up in an hour", n)
 		}
 		d.stall(eight, false)
@@ -135,7 +138,9 @@ func TestCanary(t *testing.T) {
 		}
 
 		// A broker that takes nothing is another trouble.
+		d.mu.Lock()
 		d.away = true
+		d.mu.Unlock()
 		<-time.After(10 * time.Minute)
 		for _, s := range c.States() {
 			if s.Stalled() {

@@ -256,7 +256,7 @@ func canariesVanish(t *testing.T, h Harness) {
 	h.Kill(t, first)
 	second := h.Open(t)
 	defer closeDriver(t, second)
-	maintain(t, second, hold)
+	defer maintain(t, second, hold)()
 	own := consumeSystem(t, second, broker.CanaryQueue, 10)
 	own.none()
 	w := systemWire(broker.CanaryQueue, 3)
