@@ -19,8 +19,8 @@ const (
 )
 
 const (
-	cleanupTime = 10 * time.Second
-	scanCount   = 1000
+	cleanupTime = time.Minute
+	scanCount   = 10_000
 )
 
 // URL returns the address of the tests' Redis. Without one the test is
