@@ -71,12 +71,10 @@ func runOverload(t *testing.T, w *World) {
 			t.Errorf("%s: nothing was accepted", name)
 			continue
 		}
-		// What is let in waits for a moment at most, and a refusal costs less.
-		if most := 10*at(below.accepted, .99) + time.Second; at(got.accepted, .99) > most {
-			t.Errorf("%s: accepted p99 %v, at 0.8 of the capacity %v", name, at(got.accepted, .99), at(below.accepted, .99))
-		}
-		if at(got.refused, .5) > 2*at(got.accepted, .5)+50*time.Millisecond {
-			t.Errorf("%s: a refusal takes %v, an acceptance %v", name, at(got.refused, .5), at(got.accepted, .5))
+		// A small run has the machine not for itself: what it measures is how late
+		// its own client is.
+		if w.Whole {
+			quick(t, name, got, below)
 		}
 	}
 	for name, pair := range map[string][2]*tries{"open": {beside, above}, "closed": {besideEager, eager}} {
@@ -93,8 +91,19 @@ func runOverload(t *testing.T, w *World) {
 			t.Errorf("%s: %d answers were neither, such as %s", name, got.others, got.other)
 		}
 	}
-	if peakRSS > memoryLimit {
+	if w.Whole && w.Target == Services && peakRSS > memoryLimit {
 		t.Errorf("the gateway held %d MiB", peakRSS>>20)
+	}
+}
+
+// quick: what is let in waits for a moment at most, and a refusal costs less.
+func quick(t *testing.T, name string, got, below *tries) {
+	t.Helper()
+	if most := 10*at(below.accepted, .99) + time.Second; at(got.accepted, .99) > most {
+		t.Errorf("%s: accepted p99 %v, at 0.8 of the capacity %v", name, at(got.accepted, .99), at(below.accepted, .99))
+	}
+	if at(got.refused, .5) > 2*at(got.accepted, .5)+50*time.Millisecond {
+		t.Errorf("%s: a refusal takes %v, an acceptance %v", name, at(got.refused, .5), at(got.accepted, .5))
 	}
 }
 
