@@ -104,6 +104,9 @@ func TestChaos(t *testing.T) {
 	suite.Binaries = dir
 	t.Logf("seed %d", suite.Seed)
 	for _, sc := range scenarios() {
+		if sc.WholeOnly && !whole {
+			continue
+		}
 		t.Run(sc.Name, func(t *testing.T) {
 			for _, target := range sc.Targets {
 				t.Run(string(target), func(t *testing.T) {

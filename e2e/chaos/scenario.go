@@ -25,7 +25,9 @@ type Scenario struct {
 	Number  int    // orders the report
 	What    string // one line for the report: what is done
 	Targets []Target
-	Run     func(t *testing.T, w *World)
+	// WholeOnly: it is no part of the small form.
+	WholeOnly bool
+	Run       func(t *testing.T, w *World)
 }
 
 // scenarios is every scenario there is. A new one needs a line here.
