@@ -194,23 +194,40 @@ func (c *caller) closed(t *testing.T, l *Ledger, into *tries, workers int, span 
 	wg.Wait()
 }
 
+// outstanding bounds what this client has under way: one that cannot keep up
+// with its own rate must not take the machine with it.
+const outstanding = 2000
+
 // open begins so many a second, whether or not the others are answered, and
-// counts from when each should have begun.
+// counts from when each should have begun. It ends with its span, however few
+// it could begin.
 func (c *caller) open(t *testing.T, l *Ledger, into *tries, rate float64, span time.Duration) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	began, n := time.Now(), 0
-	for time.Since(began) < span {
+	places := make(chan struct{}, outstanding)
+	began := time.Now()
+	for n := 0; time.Since(began) < span; {
 		select {
 		case <-tick.C:
 		case <-t.Context().Done():
 			return
 		}
-		for ; float64(n) < rate*time.Since(began).Seconds(); n++ {
+		for upTo := int(rate * time.Since(began).Seconds()); n < upTo; n++ {
+			select {
+			case places <- struct{}{}:
+			case <-t.Context().Done():
+				return
+			}
 			due := began.Add(time.Duration(float64(n) / rate * float64(time.Second)))
-			wg.Go(func() { c.submit(t.Context(), l, into, due) })
+			wg.Go(func() {
+				defer func() { <-places }()
+				c.submit(t.Context(), l, into, due)
+			})
+			if time.Since(began) > span {
+				return
+			}
 		}
 	}
 }
