@@ -16,13 +16,8 @@ for _, id in ipairs(due) do
       end
     end
     redis.call('ZREM', tag .. 'ix:' .. project, id)
-    redis.call('ZREM', tag .. 'fx:' .. project, id)
-    redis.call('ZREM', tag .. 'lx:' .. endpoint, id)
-    redis.call('ZREM', tag .. 'x', id)
-    local sum, n = string.match(redis.call('HGET', row, 'u') or '', '^(%S+) (%d+)$')
-    if sum and redis.call('HINCRBY', tag .. 'u:' .. project, sum, '-' .. n) == 0 then
-      redis.call('HDEL', tag .. 'u:' .. project, sum)
-    end
+    unplace(tag, id, {project, endpoint})
+    charge(tag, project, redis.call('HGET', row, 'u'), '')
     redis.call('DEL', row)
     gone = gone + 1
   end

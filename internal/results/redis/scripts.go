@@ -47,7 +47,7 @@ var (
 	swapScript     = redis.NewScript(libLua + swapLua)
 	acceptedScript = redis.NewScript(acceptedLua)
 	renewScript    = redis.NewScript(renewLua)
-	abandonScript  = redis.NewScript(abandonLua)
+	abandonScript  = redis.NewScript(libLua + abandonLua)
 	awaitScript    = redis.NewScript(awaitLua)
 	attemptsScript = redis.NewScript(attemptsLua)
 	scanScript     = redis.NewScript(scanLua)
