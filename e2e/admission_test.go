@@ -233,7 +233,7 @@ func TestOverloadIsFair(t *testing.T) {
 		}
 		// Not none: on a machine that stands still for a moment nobody's wait ends
 		// in time. But much fewer than the one that floods.
-		if len(calmly.accepted) == 0 || calmly.share() > flooded.share()/2 {
+		if len(calmly.accepted) == 0 || calmly.share() > flooded.share()/4 {
 			t.Errorf("calm: %d accepted, %d refused", len(calmly.accepted), len(calmly.refused))
 		}
 		if p := at(flooded.refused, .5); p > 2*at(flooded.accepted, .5)+50*time.Millisecond {

@@ -12,7 +12,9 @@ type GateOptions struct {
 	Limit, Queue int
 	// Patience is how long one waits: for the bursts of a moment. When some
 	// have been waiting for all of that time it is no burst, and Haste is how
-	// long one waits from then on: a queue that stands only adds latency.
+	// long one waits from then on: a queue that stands only adds latency. Not
+	// one whose caller has nothing else here: the queue is none of its making,
+	// and it is next.
 	Patience, Haste time.Duration
 }
 
@@ -56,7 +58,7 @@ func (g *Gate) Enter(ctx context.Context, name string) bool {
 	if w == nil {
 		return in
 	}
-	timer := time.NewTimer(g.patience())
+	timer := time.NewTimer(g.patience(name))
 	defer timer.Stop()
 	select {
 	case in = <-w.told:
@@ -207,10 +209,12 @@ func (g *Gate) forget(name string, c *caller) {
 	}
 }
 
-func (g *Gate) patience() time.Duration {
+func (g *Gate) patience(name string) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.waiting > 0 && time.Since(g.since) > g.opt.Patience {
+	c := g.callers[name]
+	alone := c == nil || c.all() <= 1 // nil: it was told already
+	if g.waiting > 0 && !alone && time.Since(g.since) > g.opt.Patience {
 		return g.opt.Haste
 	}
 	return g.opt.Patience

@@ -151,6 +151,11 @@ func TestGateHastensWhenTheQueueStands(t *testing.T) {
 		if got := wait(); got != small.Haste {
 			t.Errorf("beside a queue that stands one waits for %s", got)
 		}
+		// One that has nothing else here is not hurried for others' sake.
+		begin := time.Now()
+		if g.Enter(t.Context(), "calm") || time.Since(begin) != small.Patience {
+			t.Errorf("a calm one waits for %s", time.Since(begin))
+		}
 	})
 }
 
